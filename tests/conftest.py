@@ -1,0 +1,75 @@
+"""What all tests share: quiet libraries, no access to the user's own settings and caches, and the real data."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+# Read when TensorFlow, Keras, matplotlib or albumentations are imported, here or in a process that a test starts.
+_settings = tempfile.TemporaryDirectory(prefix="tfseg-tests-")
+os.environ |= {
+    "KERAS_BACKEND": "tensorflow",
+    "KERAS_HOME": _settings.name,  # ~/.keras/keras.json would change float types
+    "MPLBACKEND": "agg",
+    "MPLCONFIGDIR": _settings.name,
+    "NO_ALBUMENTATIONS_UPDATE": "1",  # it asks the network for a newer version
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+}
+
+# A busy machine is no failure, and the same commit gives the same result; no examples are kept beside the sources.
+hypothesis.settings.register_profile("tfseg", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("tfseg")
+
+
+def pytest_unconfigure() -> None:
+    """Remove the libraries' settings."""
+    _settings.cleanup()
+
+
+@pytest.fixture(autouse=True)
+def _no_user_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the test, and the processes it starts, an empty home: no data, no cache, no Kaggle credentials."""
+    for name in [name for name in os.environ if name.startswith(("TFSEG_", "KAGGLE"))]:
+        monkeypatch.delenv(name)
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home / ".cache"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data beside the checkout (usgra, hc18); the test is skipped where it is absent."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def start_tfseg() -> Callable[..., "subprocess.Popen[str]"]:
+    """Start `tfseg ARGUMENTS` as a user's shell would, behind the words of `prefix`, and return the process."""
+
+    def start(*arguments: object, prefix: Sequence[str] = ()) -> "subprocess.Popen[str]":
+        command = [*prefix, sys.executable, "-m", "tfseg", *map(str, arguments)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
+        return subprocess.Popen(command, text=True, cwd=Path(__file__).parents[1], **pipes)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def tfseg(start_tfseg: Callable[..., "subprocess.Popen[str]"]) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """Run `tfseg ARGUMENTS` to its end, assert its exit status, and return what it printed."""
+
+    def run(*arguments: object, status: int = 0, **options: object) -> "subprocess.CompletedProcess[str]":
+        process = start_tfseg(*arguments, **options)
+        stdout, stderr = process.communicate()
+        assert process.returncode == status, f"exit status {process.returncode}\n{stdout}\n{stderr}"
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+    return run

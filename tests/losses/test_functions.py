@@ -1,0 +1,109 @@
+"""Losses by cases that one can check in the head, and against other formulations."""
+
+import keras
+import numpy as np
+import pytest
+
+from tfseg.activation import activate
+from tfseg.errors import InputError
+from tfseg.losses import LOSSES, functions, loss
+from tfseg.losses.curves import curve_metrics
+
+YES, NO = 50.0, -50.0  # logits whose sigmoid is 1 or 0 in float32
+
+
+def column(values):
+    return np.array(values, np.float32).reshape(1, -1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("truth", "logits", "expected"),
+    [
+        pytest.param([1, 1, 0, 0], [YES, YES, NO, NO], 0.0, id="perfect"),
+        pytest.param([0, 0, 0, 0], [NO, NO, NO, NO], 0.0, id="rightly-empty"),
+        pytest.param([1, 1, 0, 0], [0, 0, 0, 0], 0.4, id="undecided"),  # 1 - (2*1 + 1) / (2 + 2 + 1)
+        pytest.param([1, 1, 0, 0], [NO, NO, YES, YES], 0.8, id="all-wrong"),  # 1 - 1 / (2 + 2 + 1)
+    ],
+)
+def test_soft_dice(truth, logits, expected):
+    assert float(functions.soft_dice(column(truth), column(logits))[0]) == pytest.approx(expected, abs=1e-6)  # float32
+
+
+def test_tversky_punishes_misses_more_than_false_alarms():
+    missed = functions.tversky(column([1, 1, 0, 0]), column([YES, NO, NO, NO]))  # 1 - 1.5 / (1 + 0.7 + 0.5)
+    alarm = functions.tversky(column([1, 0, 0, 0]), column([YES, YES, NO, NO]))  # 1 - 1.5 / (1 + 0.3 + 0.5)
+    assert float(missed[0]) == pytest.approx(1 - 1.5 / 2.2, abs=1e-6)
+    assert float(alarm[0]) == pytest.approx(1 - 1.5 / 1.8, abs=1e-6)
+
+
+def test_binary_cross_entropy_equals_keras():
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, (3, 5, 4, 2)).astype(np.float32)
+    logits = rng.normal(0, 3, truth.shape).astype(np.float32)
+    expected = keras.ops.mean(keras.ops.binary_crossentropy(truth, logits, from_logits=True), axis=(1, 2, 3))
+    # float32 sums of 40 terms of about 1
+    np.testing.assert_allclose(functions.binary_cross_entropy(truth, logits), expected, atol=1e-6)
+
+
+def test_cross_entropy_equals_keras_with_the_background_as_class_zero():
+    rng = np.random.default_rng(1)
+    index = rng.integers(0, 3, (2, 4, 4))
+    truth = np.stack([index == 1, index == 2], -1).astype(np.float32)
+    logits = rng.normal(0, 2, (2, 4, 4, 2)).astype(np.float32)
+    full = np.concatenate([np.zeros_like(logits[..., :1]), logits], -1)
+    per_pixel = keras.ops.sparse_categorical_crossentropy(index, full, from_logits=True)
+    np.testing.assert_allclose(functions.cross_entropy(truth, logits), np.mean(per_pixel, (1, 2)), atol=1e-6)  # float32
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("cross_entropy", "binary_cross_entropy"), ("dice_cross_entropy", "dice_binary_cross_entropy")]
+)
+def test_softmax_and_sigmoid_agree_for_one_class(one, other):
+    rng = np.random.default_rng(2)
+    truth = rng.integers(0, 2, (2, 6, 6, 1)).astype(np.float32)
+    logits = rng.normal(0, 2, truth.shape).astype(np.float32)
+    # float32 through exp and log
+    np.testing.assert_allclose(
+        getattr(functions, one)(truth, logits), getattr(functions, other)(truth, logits), atol=1e-5
+    )
+    np.testing.assert_allclose(activate(logits, "softmax"), activate(logits, "sigmoid"), atol=1e-6)
+
+
+def test_focal_of_an_undecided_pixel():
+    value = functions.focal(column([1]), column([0]))  # 0.25 * 0.5**2 * ln 2
+    assert float(value[0]) == pytest.approx(0.25 * 0.25 * np.log(2), abs=1e-7)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_is_finite_with_a_finite_gradient_at_extreme_logits(name):
+    import tensorflow as tf
+
+    truth = tf.constant(np.arange(2 * 4 * 4 * 2).reshape(2, 4, 4, 2) % 3 == 0, tf.float32)
+    for scale in (0.0, 1.0, 1e4):
+        logits = tf.Variable(scale * np.linspace(-1, 1, 64).reshape(2, 4, 4, 2), dtype=tf.float32)
+        with tf.GradientTape() as tape:
+            value = loss(name).load()(truth, logits)
+        assert value.shape == (2,)
+        assert np.isfinite(value).all()
+        assert np.isfinite(tape.gradient(value, logits)).all()
+
+
+def test_a_better_answer_costs_less():
+    truth = column([1, 1, 0, 0])
+    worse, better = column([0.5, -0.5, 0.5, -0.5]), column([1.5, 0.5, -0.5, -1.5])
+    for name in LOSSES:
+        function = loss(name).load()
+        assert float(function(truth, better)[0]) < float(function(truth, worse)[0]), name
+
+
+def test_curves_by_hand():
+    accuracy, iou, dice = curve_metrics("sigmoid", 0.5)
+    truth, logits = column([1, 1, 0, 0]), column([YES, NO, YES, NO])
+    assert [float(metric(truth, logits)[0]) for metric in (accuracy, iou, dice)] == pytest.approx([0.5, 1 / 3, 0.5])
+    empty = column([0, 0, 0, 0]), column([NO] * 4)
+    assert [float(metric(*empty)[0]) for metric in (accuracy, iou, dice)] == [1, 1, 1]
+
+
+def test_unknown_loss_names_the_nearest():
+    with pytest.raises(InputError, match="did you mean dice"):
+        loss("dicee")

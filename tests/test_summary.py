@@ -1,0 +1,188 @@
+"""Summaries of a few rows whose means one can take in the head, and the bootstrap against a slow loop."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from tfseg.metrics import METRICS, Row
+from tfseg.summary import bootstrap_interval, fold_tables, summarise
+
+COUNTS = {("keras", "nerve"): {"tp": 10, "fp": 2, "fn": 3, "tn": 85}}
+NERVE = {"name": "nerve", "phantom": False}
+# Two folds of two patients: fold 0 has a mean Dice of 0.4 over three images, fold 1 of 0.8 over one.
+ROWS = (("a", "p", "0", 0.2), ("b", "p", "0", 0.4), ("c", "q", "0", 0.6), ("d", "r", "1", 0.8))
+
+
+def row(image, patient, fold, dice, *, file="keras", class_name="nerve", **changes):
+    values = dict.fromkeys(METRICS, dice) | {"truth_empty": False, "prediction_empty": False} | changes
+    return Row(image=image, patient=patient, fold=fold, file=file, class_name=class_name, **values)
+
+
+def summary_of(rows, *, data=NERVE, confusion=COUNTS, classes=("nerve",), **options):
+    return summarise(rows, confusion, classes=classes, data=data, hausdorff_unit="px", **options)
+
+
+def test_the_mean_is_over_images_and_the_spread_over_folds():
+    summary = summary_of([row(*values) for values in ROWS])
+    nerve = summary["files"]["keras"]["nerve"]
+    assert nerve["images"] == 4
+    assert nerve["fold_images"] == {"0": 3, "1": 1}
+    assert nerve["confusion"] == {"tp": 10, "fp": 2, "fn": 3, "tn": 85}
+    assert nerve["dice"]["mean"] == pytest.approx(0.5)  # and not 0.6, the mean of the folds
+    assert nerve["dice"]["folds"] == {"0": pytest.approx(0.4), "1": pytest.approx(0.8)}
+    assert nerve["dice"]["sd_folds"] == pytest.approx(0.4 / math.sqrt(2))  # of two values: their difference / sqrt(2)
+    assert nerve["dice"]["count"] == 4
+    assert nerve["dice"]["low"] < 0.5 < nerve["dice"]["high"]
+
+
+def test_the_form_is_that_of_summary_json():
+    summary = summary_of([row(*values) for values in ROWS])
+    assert list(summary) == ["schema", "data", "classes", "hausdorff_unit", "files"]
+    assert (summary["schema"], summary["data"], summary["classes"]) == (1, NERVE, ["nerve"])
+    shares = ["images", "fold_images", "truth_empty", "prediction_empty", "confusion"]
+    assert list(summary["files"]["keras"]["nerve"]) == [*shares, *METRICS, "kaggle_score"]
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+
+
+def test_empties_are_shares_of_the_images():
+    rows = [row(*values, truth_empty=values[0] == "a", prediction_empty=values[0] in "ab") for values in ROWS]
+    nerve = summary_of(rows)["files"]["keras"]["nerve"]
+    assert (nerve["truth_empty"], nerve["prediction_empty"]) == (0.25, 0.5)
+
+
+def test_an_undefined_hausdorff_distance_is_left_out_and_counted():
+    distances = {"a": 1.0, "b": math.nan, "c": 5.0, "d": math.nan}
+    rows = [row(*values, hausdorff95=distances[values[0]]) for values in ROWS]
+    hausdorff = summary_of(rows)["files"]["keras"]["nerve"]["hausdorff95"]
+    assert (hausdorff["mean"], hausdorff["count"]) == (3, 2)
+    assert hausdorff["folds"] == {"0": 3, "1": None}
+    assert hausdorff["sd_folds"] is None  # only one fold has a mean
+    assert (hausdorff["low"], hausdorff["high"]) == (1, 5)
+
+
+def test_nothing_is_said_where_nothing_is_known():
+    rows = [row(*values, hausdorff95=math.nan) for values in ROWS]
+    hausdorff = summary_of(rows)["files"]["keras"]["nerve"]["hausdorff95"]
+    nothing = dict.fromkeys(["mean", "sd_folds", "low", "high"])
+    assert hausdorff == {**nothing, "count": 0, "folds": {"0": None, "1": None}}
+
+
+def test_one_patient_has_a_mean_and_no_interval():
+    dice = summary_of([row("a", "p", "0", 0.2), row("b", "p", "0", 0.4)])["files"]["keras"]["nerve"]["dice"]
+    assert dice["mean"] == pytest.approx(0.3)
+    assert (dice["low"], dice["high"], dice["sd_folds"]) == (None, None, None)
+
+
+def test_the_kaggle_score_is_the_dice_and_belongs_to_the_nerve_challenge():
+    rows = [row(*values) for values in ROWS]
+    nerve = summary_of(rows)["files"]["keras"]["nerve"]
+    assert nerve["kaggle_score"] == nerve["dice"]
+    assert "kaggle_score" not in summary_of(rows, data={"name": "usgra", "phantom": False})["files"]["keras"]["nerve"]
+
+
+def test_files_and_classes_are_kept_apart():
+    rows = [row(*ROWS[0]), row(*ROWS[0], class_name="vessel"), row(*ROWS[3], file="int8")]
+    rows += [row(*ROWS[3], file="int8", class_name="vessel")]
+    counts = {(file, name): {"tp": 1} for file in ("keras", "int8") for name in ("nerve", "vessel")}
+    files = summary_of(rows, confusion=counts, classes=("vessel", "nerve"))["files"]
+    assert list(files) == ["keras", "int8"]
+    assert list(files["int8"]) == ["vessel", "nerve"]
+    assert files["keras"]["vessel"]["dice"]["mean"] == 0.2
+    assert files["int8"]["nerve"]["dice"]["mean"] == 0.8
+
+
+def test_the_holdout_never_mixes_with_the_folds():
+    rows = [row(*values) for values in ROWS]
+    mixed = [row("y", "s", "holdout", 0.1), *rows, row("z", "t", "holdout", 0.3)]
+    summary = summary_of(mixed)
+    assert summary["files"] == summary_of(rows)["files"]
+    kept_apart = summary["holdout"]["keras"]["nerve"]
+    assert kept_apart["dice"]["mean"] == pytest.approx(0.2)
+    assert kept_apart["dice"]["folds"] == {"holdout": pytest.approx(0.2)}
+    assert kept_apart["dice"]["sd_folds"] is None
+    assert "confusion" not in kept_apart
+    counted = summary_of(mixed, holdout_confusion={("keras", "nerve"): {"tp": 7}})["holdout"]["keras"]["nerve"]
+    assert counted == {**kept_apart, "confusion": {"tp": 7}}
+
+
+def test_a_run_of_holdout_rows_alone_has_no_files():
+    summary = summary_of([row("y", "s", "holdout", 0.1)], confusion={}, holdout_confusion=COUNTS)
+    assert summary["files"] == {}
+    assert [table.title for table in fold_tables(summary)] == ["nerve: nerve, keras, hold-out"]
+
+
+def test_an_image_that_counts_twice_is_refused():
+    with pytest.raises(ValueError, match="a is there twice for file keras and class nerve"):
+        summary_of([row(*ROWS[0]), row(*ROWS[0])])
+
+
+def test_fold_10_comes_after_fold_9():
+    rows = [row(f"image{fold}", "p", str(fold), 0.5) for fold in (10, 9, 0)]
+    assert list(summary_of(rows)["files"]["keras"]["nerve"]["fold_images"]) == ["0", "9", "10"]
+
+
+def test_the_interval_equals_that_of_a_slow_loop_over_the_same_draws():
+    rng = np.random.default_rng(1)
+    patients = np.repeat([f"p{patient}" for patient in range(7)], [1, 5, 2, 2, 9, 1, 3])
+    values = rng.random(len(patients))
+    values[:3] = np.nan  # the first patient, who then takes no part, and two images of the second
+    names = sorted(set(patients[3:].tolist()))
+    means = []
+    for draw in np.random.default_rng(3).integers(len(names), size=(50, len(names))):
+        images = np.concatenate([values[patients == names[number]] for number in draw])
+        means.append(np.nanmean(images))
+    expected = np.percentile(means, [2.5, 97.5])
+    # Rounding: sums of 20 numbers below 1 taken in another order differ by some 1e-16.
+    assert bootstrap_interval(values, patients, seed=3, resamples=50) == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_interval_of_a_mean_is_near_the_normal_one():
+    # 400 patients of one image each, half of them 0 and half 1: the mean's standard error is 0.5 / sqrt(400) = 0.025.
+    values = np.tile([0.0, 1.0], 200)
+    low, high = bootstrap_interval(values, np.arange(400).astype(str), resamples=4000)
+    # Such a quantile of 4000 draws has a standard error of 0.042 * 0.025 = 0.001: three of them, and the grid of 1/400.
+    assert (low, high) == pytest.approx((0.5 - 1.96 * 0.025, 0.5 + 1.96 * 0.025), abs=0.0057)
+
+
+def test_patients_are_drawn_and_not_images():
+    # Two patients of 100 equal images: a draw is (p, p), (p, q), (q, p) or (q, q), however many images there are.
+    values, patients = np.repeat([0.0, 1.0], 100), np.repeat(["p", "q"], 100)
+    assert bootstrap_interval(values, patients) == (0, 1)
+
+
+def test_equal_seeds_give_equal_intervals():
+    values, patients = np.linspace(0, 1, 30) ** 2, np.arange(30).astype(str)
+    assert bootstrap_interval(values, patients, seed=5) == bootstrap_interval(values, patients, seed=5)
+    assert bootstrap_interval(values, patients, seed=5) != bootstrap_interval(values, patients, seed=6)
+
+
+def test_the_table_has_a_row_a_fold_and_one_for_all():
+    distances = {"a": 1.0, "b": math.nan, "c": 5.0, "d": 12.0}
+    rows = [row(*values, hausdorff95=distances[values[0]], truth_empty=values[0] == "b") for values in ROWS]
+    (table,) = fold_tables(summary_of(rows, resamples=200))
+    assert table.title == "nerve: nerve, keras"
+    assert table.header[:3] == ("fold", "n", "Dice")
+    assert table.header[-1] == "HD95 (px)"
+    assert table.rows[0] == ("0", "3", *["0.400"] * 7, "3.0")
+    assert table.rows[1] == ("1", "1", *["0.800"] * 7, "12.0")
+    assert table.rows[2][:2] == ("all", "4")
+    assert table.rows[2][2].startswith("0.500 ± 0.283 [")
+    assert table.rows[2][-1].startswith("6.0 ± 6.4 [")
+    assert "25% of the true and 0% of the predicted masks are empty" in table.note
+    assert "3 of 4 images" in table.note
+    assert {len(cells) for cells in table.rows} == {len(table.header)}
+
+
+def test_the_table_reads_the_file_as_it_reads_the_summary():
+    rows = [row(*values, hausdorff95=math.nan) for values in ROWS]
+    summary = summary_of(rows)
+    (table,) = fold_tables(json.loads(json.dumps(summary)))
+    assert [table] == fold_tables(summary)
+    assert [cells[-1] for cells in table.rows] == ["n/a", "n/a", "n/a"]
+
+
+def test_phantoms_are_marked():
+    (table,) = fold_tables(summary_of([row(*ROWS[0])], data={"name": "nerve", "phantom": True}))
+    assert table.title == "PHANTOM nerve: nerve, keras"

@@ -1,0 +1,155 @@
+"""The command line: parses, refuses what is wrong at once, prints; what is heavy loads inside a command."""
+
+import argparse
+import errno
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tfseg import __version__
+from tfseg.errors import InputError, WorkError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 0 all done, 1 the work failed, 2 wrong call or data, 130 stopped."""
+    parser = _parser()
+    try:
+        arguments = parser.parse_args(argv)
+        arguments.run_command(arguments)
+    except InputError as error:
+        return _complain(str(error), 2)
+    except WorkError as error:
+        return _complain(str(error), 1)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        refused = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+        return _complain(f"{place}{error.strerror}{_remedy(error)}", 2 if refused else 1)
+    except KeyboardInterrupt:
+        return _complain(_stopped(), 130)
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, with its complaints in one line, and without guessing at shortened flags."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (see {self.prog} --help)")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="tfseg", description="Medical image segmentation that ends on a phone, scored as the file that ships."
+    )
+    parser.add_argument("--version", action="version", version=f"tfseg {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
+
+    kfold = _command(commands, "kfold", "kfold", "train k networks, each scored on patients it never saw")
+    _training_arguments(kfold)
+    train = _command(commands, "train", "train", "train one network: the first fold of kfold alone")
+    _training_arguments(train)
+
+    evaluate = _command(commands, "evaluate", "evaluate", "score a run's networks again, on its own or other data")
+    evaluate.add_argument("run", type=Path, metavar="RUN", help="a run folder")
+    evaluate.add_argument("--dataset", metavar="NAME", help="another data set than the run's")
+    evaluate.add_argument("--data", type=Path, metavar="DIR", help="where its images are")
+    _json_argument(evaluate)
+
+    predict = _command(commands, "predict", "predict", "write masks of images at their original resolution")
+    predict.add_argument("run", type=Path, metavar="RUN", help="a run folder (the mean of its folds), or a .keras file")
+    predict.add_argument("inputs", type=Path, nargs="+", metavar="INPUT", help="images, or folders of images")
+    predict.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the masks go")
+    predict.add_argument("--overlay", action="store_true", help="also write each image with the mask's outline")
+    predict.add_argument("--rle", type=Path, metavar="FILE.csv", help="also write Kaggle's run-length CSV")
+    predict.add_argument("--class", dest="class_name", metavar="NAME", help="only this class")
+    predict.add_argument("--fold", type=int, metavar="K", help="one fold's network instead of the mean of all")
+    _json_argument(predict)
+
+    report = _command(commands, "report", "report", "write report.html again from the run's files")
+    report.add_argument("run", type=Path, metavar="RUN", help="a run folder")
+
+    data = commands.add_parser("data", help="list, check, simulate and download data sets", description="Data sets.")
+    actions = data.add_subparsers(title="actions", metavar="ACTION", required=True, parser_class=_Parser)
+    _json_argument(_command(actions, "list", "data_list", "what is known, and where it is looked for"))
+    check = _command(
+        actions, "check", "data_check", "what is wrong with a folder; status 2 when training on it would be"
+    )
+    check.add_argument("folder", type=Path, metavar="DIR")
+    check.add_argument("--dataset", required=True, metavar="NAME")
+    _json_argument(check)
+    phantom = _command(actions, "phantom", "data_phantom", "simulate a data set in its own layout")
+    phantom.add_argument("name", metavar="NAME")
+    phantom.add_argument("folder", type=Path, metavar="DIR")
+    phantom.add_argument("--subjects", type=int, default=20, metavar="N")
+    phantom.add_argument("--frames", type=int, default=10, metavar="N", help="of each subject")
+    phantom.add_argument("--seed", type=int, default=0, metavar="N")
+    get = _command(actions, "get", "data_get", "download with your own Kaggle credentials")
+    get.add_argument("name", metavar="NAME")
+    return parser
+
+
+def _command(commands: "argparse._SubParsersAction", name: str, function: str, text: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser.set_defaults(run_command=_lazily(function))
+    return parser
+
+
+def _lazily(function: str) -> Callable[[argparse.Namespace], None]:
+    def run(arguments: argparse.Namespace) -> None:
+        from tfseg import commands
+
+        getattr(commands, function)(arguments)
+
+    return run
+
+
+def _training_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dataset", metavar="NAME", help="see `tfseg data list`; nerve unless a recipe says otherwise")
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="where the images are; else $TFSEG_DATA/NAME, the cache, a phantom"
+    )
+    parser.add_argument("--model", metavar="NAME")
+    parser.add_argument("--folds", type=int, metavar="K")
+    parser.add_argument("--epochs", type=int, metavar="N")
+    parser.add_argument("--image-size", type=int, metavar="PIXELS")
+    parser.add_argument("--batch-size", type=int, metavar="N")
+    parser.add_argument("--seed", type=int, metavar="N")
+    parser.add_argument("--recipe", type=Path, metavar="FILE", help="TOML; else the data set's own in tfseg/recipes")
+    parser.add_argument("--set", action="append", default=[], metavar="key=value", help="any key of the recipe")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the run folder; else runs/DATASET-MODEL-NUMBER")
+    parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
+    _json_argument(parser)
+
+
+def _json_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print the answer as JSON")
+
+
+def _complain(message: str, status: int) -> int:
+    print("tfseg: " + " ".join(message.split()), file=sys.stderr)
+    return status
+
+
+def _remedy(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "; free some space, then say the same with --resume" if _trains() else "; free some space and try again"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "; choose another place, or change its rights"
+    return ""
+
+
+def _stopped() -> str:
+    if not _trains():
+        return "stopped"
+    again = [*sys.argv[1:], *([] if "--resume" in sys.argv else ["--resume"])]
+    return f"stopped; what is done is kept. To go on: tfseg {shlex.join(again)}"
+
+
+def _trains() -> bool:
+    return len(sys.argv) > 1 and sys.argv[1] in ("kfold", "train")

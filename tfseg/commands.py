@@ -1,0 +1,326 @@
+"""What each command does once its words are understood; TensorFlow loads only after everything cheap was checked."""
+
+import argparse
+import json
+import os
+import sys
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tfseg.config import Recipe, parse_assignments
+from tfseg.errors import InputError
+
+if TYPE_CHECKING:
+    from tfseg.data.source import Source
+    from tfseg.progress import Watch
+    from tfseg.summary import Table
+
+RECIPE_FLAGS = ("dataset", "model", "folds", "epochs", "image_size", "batch_size", "seed")
+PHANTOM_SUBJECTS, PHANTOM_FRAMES = 12, 8
+
+
+def kfold(arguments: argparse.Namespace) -> None:
+    """tfseg kfold."""
+    _train(arguments, only=None)
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """tfseg train: the first fold alone."""
+    _train(arguments, only=0)
+
+
+def _train(arguments: argparse.Namespace, *, only: int | None) -> None:
+    recipe = _recipe(arguments)
+    _check_names(recipe)
+    from tfseg import runs
+    from tfseg.data.locate import find
+    from tfseg.progress import progress
+
+    root = find(recipe.dataset, arguments.data)
+    run = _run_folder(arguments, recipe)
+    with progress() as watch:
+        source = _source(recipe, root or _phantom(recipe.dataset, watch), watch)
+        if source.phantom:
+            _say(f"PHANTOM: {source.root} holds simulated images; no result here says anything about patients")
+        with runs.locked(run):
+            runs.sweep(run)
+            _load_tensorflow()
+            from tfseg.kfold import kfold as cross_validate
+            from tfseg.report.html import write_report
+
+            summary = cross_validate(recipe, source, run, command=runs.command_line(), only=only, watch=watch)
+            write_report(run)
+    _print_summary(summary, as_json=arguments.json)
+    _say(f"run: {run}  report: {run / runs.REPORT}")
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    """tfseg evaluate."""
+    from tfseg import runs
+    from tfseg.data import dataset
+    from tfseg.data.locate import find
+    from tfseg.progress import progress
+
+    recipe = runs.read_recipe(arguments.run)
+    name = arguments.dataset or recipe.dataset
+    dataset(name)
+    about = runs.read_json(arguments.run / runs.PROVENANCE)["data"]
+    own = arguments.data is None and name == recipe.dataset
+    root = Path(about["root"]) if own else find(name, arguments.data)
+    if root is None or not root.is_dir():
+        raise InputError(f"{root or name}: the images are not there; name their folder with --data DIR")
+    with progress() as watch:
+        source = _source(Recipe.from_mapping({"dataset": name}, base=recipe), root, watch)
+        _load_tensorflow()
+        from tfseg.kfold import rescore
+
+        summary = rescore(arguments.run, source, watch=watch)
+    _print_summary(summary, as_json=arguments.json)
+
+
+def predict(arguments: argparse.Namespace) -> None:
+    """tfseg predict."""
+    from tfseg import runs
+    from tfseg.predict import expand, masks, refuse_existing, run_lengths
+    from tfseg.progress import progress
+
+    images = expand(arguments.inputs)
+    if arguments.run.suffix != ".keras":
+        runs.read_recipe(arguments.run)
+    elif not arguments.run.is_file():
+        raise InputError(f"{arguments.run}: no such file")
+    _load_tensorflow()
+    from tfseg.inference import open_network, write_masks
+    from tfseg.overlays import overlay, write_png
+
+    predictor, masking = open_network(arguments.run, fold=arguments.fold)
+    classes = masking.classes
+    if arguments.class_name is not None:
+        if arguments.class_name not in classes:
+            raise InputError(f"--class {arguments.class_name}: this network knows {', '.join(classes)}")
+        classes = (arguments.class_name,)
+    if arguments.rle and len(classes) > 1:
+        raise InputError(f"--rle holds one class: choose it with --class ({', '.join(classes)})")
+    outputs = [
+        f"{name}_{part}.png" for name in images for part in (*classes, *(["overlay"] if arguments.overlay else []))
+    ]
+    refuse_existing([arguments.out / name for name in outputs] + ([arguments.rle] if arguments.rle else []))
+    channel = [masking.classes.index(name) for name in classes]
+    lines, written = [], []
+    with progress() as watch:
+        for done, (name, image, mask) in enumerate(masks(predictor, masking, images), 1):
+            mask = mask[..., channel]
+            written += write_masks(mask, arguments.out / name, classes)
+            if arguments.overlay:
+                written.append(write_png(arguments.out / f"{name}_overlay.png", overlay(image, None, mask)))
+            lines.append((Path(name).name, run_lengths(mask[..., 0])))
+            watch("predicting", done, len(images))
+    if arguments.rle:
+        runs.write_csv(arguments.rle, ("img", "pixels"), lines)
+        written.append(arguments.rle)
+    if arguments.json:
+        print(json.dumps({"written": [str(path) for path in written]}, indent=2))
+    else:
+        _say(f"{len(images)} images: {len(written)} files in {arguments.out}")
+
+
+def report(arguments: argparse.Namespace) -> None:
+    """tfseg report."""
+    from tfseg import runs
+    from tfseg.report.html import write_report
+
+    runs.read_recipe(arguments.run)
+    print(write_report(arguments.run))
+
+
+def data_list(arguments: argparse.Namespace) -> None:
+    """tfseg data list."""
+    from tfseg.data import DATASETS
+    from tfseg.data.locate import candidates, find
+
+    table = [
+        {
+            "name": row.name,
+            "classes": list(row.classes),
+            "layout": row.layout,
+            "licence": row.licence,
+            "citation": row.citation,
+            "source": row.source,
+            "looked_for": [str(path) for path in candidates(row.name)],
+            "found": None if (found := find(row.name, None)) is None else str(found),
+        }
+        for row in DATASETS.values()
+    ]
+    if arguments.json:
+        print(json.dumps(table, indent=2))
+        return
+    for row in table:
+        print(f"{row['name']}: {', '.join(row['classes'])}")
+        print(f"    layout   {row['layout']}")
+        print(f"    licence  {row['licence']}")
+        print(f"    source   {row['source']}")
+        print(
+            f"    found    {row['found']}" if row["found"] else f"    missing  looked in {', '.join(row['looked_for'])}"
+        )
+
+
+def data_check(arguments: argparse.Namespace) -> None:
+    """tfseg data check."""
+    from tfseg.data import dataset
+    from tfseg.data.hygiene import check, fatal, lines
+    from tfseg.data.locate import find
+    from tfseg.progress import progress
+
+    row = dataset(arguments.dataset)
+    root = find(row.name, arguments.folder)
+    assert root is not None
+    with progress() as watch:
+        found = check(row, root, watch=lambda done, total: watch("checking images", done, total))
+    if arguments.json:
+        print(json.dumps(found.to_json(), indent=2))
+    else:
+        print("\n".join(lines(found, limit=5)))
+    if fatal(found):
+        raise InputError(f"{root}: training on this folder would be wrong; mend the errors listed above")
+
+
+def data_phantom(arguments: argparse.Namespace) -> None:
+    """tfseg data phantom."""
+    from tfseg.data import dataset
+    from tfseg.data.phantom import generate
+    from tfseg.progress import progress
+
+    dataset(arguments.name)
+    for name in ("subjects", "frames"):
+        if getattr(arguments, name) < 1:
+            raise InputError(f"--{name} {getattr(arguments, name)}: at least 1")
+    with progress() as watch:
+        images = generate(
+            arguments.name,
+            arguments.folder,
+            subjects=arguments.subjects,
+            frames=arguments.frames,
+            seed=arguments.seed,
+            watch=lambda done, total: watch("simulating images", done, total),
+        )
+    _say(f"{images} simulated images in {arguments.folder}")
+
+
+def data_get(arguments: argparse.Namespace) -> None:
+    """tfseg data get."""
+    from tfseg.data import dataset
+    from tfseg.data.locate import get
+
+    print(get(dataset(arguments.name).name))
+
+
+def _recipe(arguments: argparse.Namespace) -> Recipe:
+    flags = {name: value for name in RECIPE_FLAGS if (value := getattr(arguments, name)) is not None}
+    overrides = flags | parse_assignments(arguments.set)
+    if arguments.recipe is not None:
+        return Recipe.load(arguments.recipe, overrides=overrides)
+    name = overrides.get("dataset", Recipe.dataset)
+    own = resources.files("tfseg") / "recipes" / f"{name}.toml"
+    with resources.as_file(own) as path:
+        return Recipe.load(path, overrides=overrides) if path.is_file() else Recipe.from_mapping(overrides)
+
+
+def _check_names(recipe: Recipe) -> None:
+    """Refuse an unknown name, or a size the network cannot take, before anything heavy is loaded."""
+    from tfseg.losses import loss
+    from tfseg.models import network
+
+    network(recipe.model, image_size=recipe.image_size)
+    loss(recipe.loss)
+    from tfseg.data import dataset
+
+    dataset(recipe.dataset).select(recipe.classes)
+
+
+def _run_folder(arguments: argparse.Namespace, recipe: Recipe) -> Path:
+    from tfseg import runs
+
+    root, name = Path("runs"), f"{recipe.dataset}-{recipe.model.replace('@', '_')}"
+    if arguments.out is None:
+        found = runs.newest(root, recipe=recipe) if arguments.resume else None
+        if arguments.resume and found is None:
+            _say(f"nothing to resume in {root} with this recipe: starting anew")
+        return found or runs.new_folder(root, name)
+    if runs.begun(arguments.out):
+        if not arguments.resume:
+            raise InputError(f"{arguments.out}: exists already; add --resume to go on with it, or choose another --out")
+    elif arguments.resume:
+        _say(f"nothing to resume in {arguments.out}: starting anew")
+    return arguments.out
+
+
+def _phantom(name: str, watch: "Watch") -> Path:
+    """Return the simulated data set that stands in where no data were named and none are found."""
+    from tfseg.data.locate import cache_root, candidates
+    from tfseg.data.phantom import generate
+
+    looked = ", ".join(map(str, candidates(name)))
+    _say(f"PHANTOM: no --data was named and none is in {looked}: this run uses simulated images")
+    root = cache_root() / "phantom" / f"{name}-{PHANTOM_SUBJECTS}x{PHANTOM_FRAMES}"
+    if not root.exists():
+        generate(
+            name,
+            root,
+            subjects=PHANTOM_SUBJECTS,
+            frames=PHANTOM_FRAMES,
+            watch=lambda done, total: watch("simulating images", done, total),
+        )
+    return root
+
+
+def _source(recipe: Recipe, root: Path, watch: "Watch") -> "Source":
+    from tfseg.data import DATASETS
+    from tfseg.data.source import open_source
+
+    return open_source(
+        DATASETS[recipe.dataset],
+        root,
+        channels=recipe.channels,
+        watch=lambda done, total: watch("checking images", done, total),
+    )
+
+
+def _print_summary(summary: dict[str, Any], *, as_json: bool) -> None:
+    from tfseg.summary import fold_tables
+
+    if as_json:
+        print(json.dumps(summary, indent=2))
+        return
+    for table in fold_tables(summary):
+        _print_table(table)
+
+
+def _print_table(table: "Table") -> None:
+    from rich.console import Console
+    from rich.table import Table as RichTable
+
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    shown = RichTable(*table.header, title=table.title, title_justify="left")
+    for row in table.rows:
+        shown.add_row(*(cell.replace(" [", "\n[") for cell in row))
+    console.print(shown, table.note, sep="\n")
+
+
+def _load_tensorflow() -> None:
+    """Import TensorFlow without its greetings, which it writes past Python; TF_CPP_MIN_LOG_LEVEL=0 shows them."""
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "3":
+        sys.stderr.flush()
+        kept = os.dup(2)
+        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device, not a path
+            os.dup2(nowhere.fileno(), 2)
+        try:
+            import keras  # noqa: F401
+            import tensorflow  # noqa: F401
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,188 @@
+"""Recipe: everything that decides what a training does, in one frozen dataclass read from TOML."""
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from tfseg.errors import InputError
+
+AUGMENTATIONS = ("none", "nerve", "mobile", "probe")
+OPTIMIZERS = ("adam", "adamw", "sgd")
+SCHEDULES = ("constant", "cosine", "plateau")
+SELECTIONS = ("last", "best")
+PRECISIONS = ("float32", "bfloat16")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What is trained, on what and how; equal recipes on equal data give equal networks.
+
+    Attributes:
+        dataset: name in tfseg.data.DATASETS.
+        classes: names of the classes to learn, in the order of the network's channels; () means the data set's default.
+        model: name in tfseg.models.MODELS, with "@variant" where the network has variants.
+        image_size: height and width, in pixels, of what the network sees.
+        channels: 1 (grey) or 3 (RGB).
+        folds: number of patient-wise folds.
+        holdout: share of the patients set aside before the folds are drawn, in [0, 1).
+        validation: share of a fold's training patients kept out of training to steer it, in [0, 1). With 0 the
+            held-out patients are watched in the curves and never obeyed: early stopping, "plateau" and "best" need > 0.
+        epochs: passes over the training images.
+        batch_size: images per step.
+        loss: name in tfseg.losses.LOSSES.
+        optimizer: "adam", "adamw" or "sgd" (Nesterov momentum 0.9).
+        learning_rate: of the first step after any warm-up.
+        schedule: "constant", "cosine" (to 0 over all steps) or "plateau" (halved after `patience` epochs without gain).
+        patience: epochs without a lower validation loss before "plateau" halves the learning rate.
+        weight_decay: decoupled weight decay of adamw, or L2-style decay of adam and sgd as Keras applies it.
+        early_stopping: stop after that many epochs without a lower validation loss; 0 never stops.
+        select: "last" keeps the last epoch's weights, "best" those of the lowest validation loss.
+        augment: "none", "nerve", "mobile" or "probe" (see tfseg.data.augment).
+        threshold: probability from which a pixel counts as foreground, in (0, 1).
+        largest_component: keep only the largest connected component of each class.
+        seed: of folds, weights, order and augmentation.
+        precision: "float32", or "bfloat16" to multiply in bfloat16 and keep the weights in float32 (the saved network
+            is a float32 network either way): up to twice as fast where the processor has the instructions.
+        deterministic: same bytes on every run on the same machine, at some cost in speed.
+    """
+
+    dataset: str = "nerve"
+    classes: tuple[str, ...] = ()
+    model: str = "nerve_unet"
+    image_size: int = 128
+    channels: int = 1
+    folds: int = 5
+    holdout: float = 0.0
+    validation: float = 0.0
+    epochs: int = 30
+    batch_size: int = 8
+    loss: str = "dice"
+    optimizer: str = "adam"
+    learning_rate: float = 1e-3
+    schedule: str = "cosine"
+    patience: int = 5
+    weight_decay: float = 0.0
+    early_stopping: int = 0
+    select: str = "last"
+    augment: str = "nerve"
+    threshold: float = 0.5
+    largest_component: bool = False
+    seed: int = 0
+    precision: str = "float32"
+    deterministic: bool = False
+
+    def __post_init__(self) -> None:
+        for name, low, high in _RANGES:
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise InputError(f"{name} = {value} is outside {low} to {high}")
+        for name, known in _CHOICES.items():
+            if getattr(self, name) not in known:
+                raise InputError(f"{name} = {getattr(self, name)!r} is none of {', '.join(map(str, known))}")
+        steered = self.early_stopping > 0 or self.schedule == "plateau" or self.select == "best"
+        if steered and not self.validation:
+            raise InputError(
+                "early_stopping, schedule = 'plateau' and select = 'best' look at a validation loss: "
+                "set validation to a share of the training patients, for example validation = 0.1"
+            )
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any], *, base: Self | None = None) -> Self:
+        """Return `base` (or the defaults) with the values of `mapping`, each checked by name and type."""
+        fields = typing.get_type_hints(cls)
+        for key in mapping:
+            if key not in fields:
+                near = difflib.get_close_matches(key, fields, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(fields)}"
+                raise InputError(f"unknown recipe key {key!r}: {hint}")
+        values = {key: _typed(key, value, fields[key]) for key, value in mapping.items()}
+        return dataclasses.replace(base, **values) if base else cls(**values)
+
+    @classmethod
+    def load(cls, path: Path, *, overrides: Mapping[str, Any] | None = None) -> Self:
+        """Read a TOML file of recipe keys, then apply `overrides`."""
+        try:
+            table = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"{path}: cannot read the recipe ({error.strerror})") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: not a TOML recipe ({error})") from error
+        try:
+            return cls.from_mapping({**table, **(overrides or {})})
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+
+    def to_toml(self) -> str:
+        """Return the recipe as TOML, one key a line, in the order of the fields."""
+        return "".join(f"{key} = {_toml(value)}\n" for key, value in dataclasses.asdict(self).items())
+
+
+def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
+    """Turn `key=value` strings into a mapping; values are TOML, and bare words are strings.
+
+    >>> parse_assignments(["epochs=3", "loss=focal", "classes=nerve,vessel"])
+    {'epochs': 3, 'loss': 'focal', 'classes': 'nerve,vessel'}
+    """
+    mapping = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key.strip():
+            raise InputError(f"--set {assignment}: write --set key=value")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text.strip()
+        mapping[key.strip()] = value
+    return mapping
+
+
+_RANGES: tuple[tuple[str, float, float], ...] = (
+    ("image_size", 8, 4096),
+    ("folds", 2, 1000),
+    ("holdout", 0, 0.9),
+    ("validation", 0, 0.9),
+    ("epochs", 1, 100_000),
+    ("batch_size", 1, 4096),
+    ("learning_rate", 0, 1e3),
+    ("patience", 1, 100_000),
+    ("weight_decay", 0, 10),
+    ("early_stopping", 0, 100_000),
+    ("threshold", 1e-6, 1 - 1e-6),
+    ("seed", 0, 2**31 - 1),
+)
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "channels": (1, 3),
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+    "select": SELECTIONS,
+    "augment": AUGMENTATIONS,
+    "precision": PRECISIONS,
+}
+
+
+def _typed(key: str, value: Any, hint: Any) -> Any:
+    if isinstance(hint, types.GenericAlias):  # tuple[str, ...]
+        words = value.split(",") if isinstance(value, str) else value
+        if isinstance(words, list | tuple) and all(isinstance(word, str) for word in words):
+            return tuple(word.strip() for word in words if word.strip())
+    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    elif isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
+        return value
+    name = getattr(hint, "__name__", str(hint))
+    raise InputError(f"{key} = {value!r} is not of type {name}")
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return repr(value)

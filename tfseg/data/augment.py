@@ -1,0 +1,83 @@
+"""Augmentation: the only module that knows albumentations.
+
+Every draw comes from one seed per image and epoch, so a run that goes on after a crash sees the same pictures.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import albumentations
+
+Augment = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
+
+
+def augmenter(name: str, size: int) -> Augment:
+    """Return a function of (image, mask, seed) that augments both alike and may be called from several threads.
+
+    Args:
+        name: "none"; "nerve" (the nerve slides: rotation, shifts, shear, zoom, flips both ways, nearest fill);
+            "mobile" (the mobile paper: flips, rotation up to 30 degrees, affine, resized crop); or "probe" (what a
+            hand does with a probe: the nerve recipe without the upside-down flip, which no probe does, and with gain
+            and gamma).
+        size: height and width of the images, in pixels.
+
+    Returns:
+        The function: image uint8 (S, S, C) in 0..255, mask uint8 (S, S, K) of 0 and 1, seed in 0..2**32 - 1; returns
+        the same shapes and types. Masks are warped with the nearest neighbour and stay 0 or 1.
+    """
+    if name == "none":
+        return lambda image, mask, seed: (image, mask)
+    local = threading.local()  # a composition carries its generator: one for each thread
+
+    def augment(image: np.ndarray, mask: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        if not hasattr(local, "compose"):
+            local.compose = _compose(name, size)
+        local.compose.set_random_seed(seed)
+        pair = local.compose(image=image, mask=mask)
+        return pair["image"].reshape(image.shape), pair["mask"].reshape(mask.shape)
+
+    return augment
+
+
+def _compose(name: str, size: int) -> "albumentations.Compose":
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else importing it asks the network for news
+    import albumentations as A  # noqa: N812 - its documented short name
+    import cv2
+
+    replicate = cv2.BORDER_REPLICATE  # the nearest pixel fills what a warp leaves open
+    affine = A.Affine(
+        rotate=(-10, 10), translate_percent=(-0.1, 0.1), shear=(-8, 8), scale=(0.9, 1.1), border_mode=replicate, p=0.9
+    )
+    recipes = {
+        "nerve": lambda: [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5), affine],
+        "mobile": lambda: [
+            A.HorizontalFlip(p=0.5),
+            A.VerticalFlip(p=0.5),
+            A.Rotate(limit=30, border_mode=replicate, p=0.5),
+            A.Affine(translate_percent=(-0.06, 0.06), scale=(0.9, 1.1), shear=(-5, 5), border_mode=replicate, p=0.5),
+            A.RandomResizedCrop(size=(size, size), scale=(0.7, 1.0), ratio=(0.9, 1.1), p=0.5),
+        ],
+        "probe": lambda: [
+            A.HorizontalFlip(p=0.5),
+            A.Affine(
+                rotate=(-20, 20),
+                translate_percent=(-0.15, 0.15),
+                shear=(-12, 12),
+                scale=(0.75, 1.4),
+                keep_ratio=False,
+                border_mode=replicate,
+                p=0.9,
+            ),
+            A.ElasticTransform(alpha=size / 2, sigma=max(1, size / 12), border_mode=replicate, p=0.4),
+            A.RandomGamma(gamma_limit=(60, 160), p=0.6),
+            A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.3, p=0.6),
+            A.MultiplicativeNoise(multiplier=(0.8, 1.2), per_channel=True, elementwise=True, p=0.4),
+            A.GaussianBlur(blur_limit=(3, 3), p=0.2),
+        ],
+    }
+    return A.Compose(recipes[name]())

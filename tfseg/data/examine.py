@@ -1,0 +1,135 @@
+"""One image and its mask, read once: what is wrong with the files, and the little that is kept to compare them."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tfseg.data.duplicates import SIDE, mask_thumbnail, thumbnail
+from tfseg.data.images import image_size, open_image, read_image
+from tfseg.data.sample import Dataset, Sample
+from tfseg.errors import InputError
+
+ERROR, WARNING, INFO = SEVERITIES = ("error", "warning", "info")
+_DARK = 1 / 16  # of full scale
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that `check` found.
+
+    Attributes:
+        kind: in words, for example "unreadable" or "near-duplicate".
+        severity: "error" (training would be wrong), "warning" (look at it) or "info".
+        files: paths relative to the root of the data.
+        message: what is wrong and what to do.
+    """
+
+    kind: str
+    severity: str
+    files: tuple[str, ...]
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is kept of one sample.
+
+    Attributes:
+        name: of the image, relative to the root.
+        sample: where it came from.
+        problems: what is wrong with its files.
+        size: (H, W) of the image, or None where it could not be read.
+        digest: equal for equal pixels, or None.
+        thumbnail: of the image, zeros where it could not be read.
+        drawn: whether the mask shows anything of a class, bool (K,), or (0,) where it could not be read.
+        regions: thumbnails of the mask, (K, SIDE, SIDE).
+    """
+
+    name: str
+    sample: Sample
+    problems: tuple[Finding, ...]
+    size: tuple[int, int] | None = None
+    digest: bytes | None = None
+    thumbnail: np.ndarray = field(default_factory=lambda: np.zeros((SIDE, SIDE), np.float32))
+    drawn: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+    regions: np.ndarray = field(default_factory=lambda: np.zeros((0, SIDE, SIDE), np.uint8))
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether the mask could be read."""
+        return self.drawn.size > 0
+
+
+def examine(sample: Sample, dataset: Dataset, root: Path, *, channels: int) -> Facts:
+    """Read the image, with 1 or 3 channels, and the mask of a sample below `root`; what is wrong becomes findings."""
+    name = name_below(sample.image, root)
+    try:
+        image = read_image(sample.image, channels=channels)
+    except InputError as error:
+        problems = [_error("unreadable", sample.image, root, error), *_unreadable_masks(sample, root)]
+        return Facts(name=name, sample=sample, problems=tuple(problems))
+    levels = np.rint(image * 65535).astype(np.uint16)  # of 16 bits, whatever the file had
+    facts = Facts(
+        name=name,
+        sample=sample,
+        problems=tuple(_too_dark(sample.image, image, root)),
+        size=image.shape[:2],
+        digest=hashlib.sha256(repr(levels.shape).encode() + levels.tobytes()).digest(),
+        thumbnail=thumbnail(image),
+    )
+    try:
+        mask = dataset.read_mask(sample, image.shape[:2])
+    except InputError as error:
+        return replace(facts, problems=(*facts.problems, *_mask_problems(sample, image.shape[:2], root, error)))
+    return replace(facts, drawn=mask.any(axis=(0, 1)), regions=mask_thumbnail(mask))
+
+
+def _too_dark(path: Path, image: np.ndarray, root: Path) -> Iterator[Finding]:
+    with Image.open(path) as file:
+        sixteen_bit = file.mode.startswith("I;16")
+    if sixteen_bit and image.max() < _DARK:
+        message = (
+            f"a 16-bit image whose brightest value is {image.max() * 65535:.0f} of 65535 trains as almost black; "
+            "stretch its values over 16 bits, or save it as 8 bit"
+        )
+        yield Finding(kind="dark 16-bit image", severity=WARNING, files=(name_below(path, root),), message=message)
+
+
+def _unreadable_masks(sample: Sample, root: Path) -> Iterator[Finding]:
+    for path in sample.masks:
+        try:
+            open_image(path)
+        except InputError as error:
+            yield _error("unreadable", path, root, error)
+
+
+def _mask_problems(sample: Sample, size: tuple[int, int], root: Path, error: InputError) -> list[Finding]:
+    """Name the files behind an `error` in reading the mask of an image of `size` (H, W), and the kind of each."""
+    if not sample.masks:
+        return [_error("image without mask", sample.image, root, error)]
+    unreadable = list(_unreadable_masks(sample, root))
+    if unreadable:
+        return unreadable
+    wrong_sizes = {path: image_size(path) for path in sample.masks if image_size(path) != size}
+    if wrong_sizes:
+        message = f" pixels and its image {size[1]}x{size[0]}; save both at one size"
+        return [
+            _error("size differs", path, root, InputError(f"the mask is {width}x{height}{message}"))
+            for path, (height, width) in wrong_sizes.items()
+        ]
+    culprit = next((path for path in sample.masks if str(error).startswith(f"{path}: ")), sample.masks[0])
+    return [_error("wrong mask values", culprit, root, error)]
+
+
+def _error(kind: str, path: Path, root: Path, error: InputError) -> Finding:
+    message = str(error).removeprefix(f"{path}: ")
+    return Finding(kind=kind, severity=ERROR, files=(name_below(path, root),), message=message)
+
+
+def name_below(path: Path, root: Path) -> str:
+    """Return how reports name a file: by its path relative to `root`, with slashes."""
+    return path.relative_to(root).as_posix()

@@ -1,0 +1,235 @@
+"""What is wrong with a folder of images and masks, before a network learns from it: `tfseg data check`."""
+
+import shlex
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfseg.data.duplicates import Pairs, agreement, near_duplicates, unite
+from tfseg.data.examine import ERROR, INFO, SEVERITIES, WARNING, Facts, Finding, examine, name_below
+from tfseg.data.sample import Dataset
+from tfseg.errors import InputError
+
+_CONTRADICTING_DICE = 0.5
+_FILES_SHOWN = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """All that `check` found. Images are named by their path relative to the root of the data.
+
+    Attributes:
+        dataset: name of the data set.
+        images: how many there are.
+        patients: how many are known.
+        patient_known: whether the patient of every image is known.
+        sizes: "WIDTHxHEIGHT" -> images of that size, the most frequent first.
+        empties: class -> the images whose mask shows nothing of it.
+        groups: near-duplicates, two or more images each.
+        findings: errors first.
+    """
+
+    dataset: str
+    images: int
+    patients: int
+    patient_known: bool
+    sizes: dict[str, int]
+    empties: dict[str, tuple[str, ...]]
+    groups: tuple[tuple[str, ...], ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many findings there are of each kind."""
+        return dict(Counter(finding.kind for finding in self.findings))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of data_check.json."""
+        empties = {
+            name: {"images": len(files), "share": len(files) / self.images if self.images else None}
+            for name, files in self.empties.items()
+        }
+        return {"ok": not fatal(self), **asdict(self), "counts": self.counts, "empties": empties}
+
+
+def check(
+    dataset: Dataset, root: Path, *, channels: int = 1, watch: Callable[[int, int], None] | None = None
+) -> Report:
+    """Read every image and mask below `root` once and report what is wrong with them.
+
+    Only thumbnails stay in memory, (32 + 4 K) KiB for an image with K classes.
+
+    Args:
+        dataset: says where the files lie and reads the masks.
+        root: the folder of the data.
+        channels: 1 or 3, as the network will read the images.
+        watch: told how many images are read, and of how many.
+
+    Raises:
+        InputError: there are no images, or the layout is not met, so that they cannot even be listed.
+    """
+    samples = dataset.samples(root)
+    if not samples:
+        raise InputError(f"{root}: holds no image; expected {dataset.layout}")
+    facts: list[Facts] = []
+    with ThreadPoolExecutor(2) as pool:
+        for fact in pool.map(lambda sample: examine(sample, dataset, root, channels=channels), samples):
+            facts.append(fact)
+            if watch:
+                watch(len(facts), len(samples))
+    pairs = _alike(facts)
+    groups = _groups(facts, pairs)
+    empties = {
+        name: tuple(fact.name for fact in facts if fact.has_mask and not fact.drawn[channel])
+        for channel, name in enumerate(dataset.classes)
+    }
+    findings = [finding for fact in facts for finding in fact.problems]
+    findings += [
+        Finding(
+            kind="mask without image", severity=WARNING, files=(name_below(mask, root),), message="belongs to no image"
+        )
+        for mask in dataset.orphans(root)
+    ]
+    findings += _contradictions(facts, pairs, dataset.classes)
+    findings += [finding for group in groups for finding in _duplicates(group)]
+    findings += _empty_masks(facts, empties, root)
+    patients = {sample.patient for sample in samples}
+    return Report(
+        dataset=dataset.name,
+        images=len(samples),
+        patients=len(patients - {None}),
+        patient_known=None not in patients,
+        sizes=dict(Counter(f"{fact.size[1]}x{fact.size[0]}" for fact in facts if fact.size).most_common()),
+        empties=empties,
+        groups=tuple(tuple(fact.name for fact in group) for group in groups),
+        findings=tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))),
+    )
+
+
+def fatal(report: Report) -> bool:
+    """Tell whether training on these data would be wrong."""
+    return any(finding.severity == ERROR for finding in report.findings)
+
+
+def require_clean(report: Report, root: Path) -> None:
+    """Raise InputError with the first error, how many more there are, and the command that lists them all."""
+    errors = [finding for finding in report.findings if finding.severity == ERROR]
+    if errors:
+        more = f" (and {_count(len(errors) - 1, 'more error')})" if errors[1:] else ""
+        command = f"tfseg data check {shlex.quote(str(root))} --dataset {report.dataset}"
+        raise InputError(f"{root / errors[0].files[0]}: {errors[0].message}{more}; see the whole list: {command}")
+
+
+def lines(report: Report, *, limit: int) -> list[str]:
+    """Return the report as text: what there is, then each kind of finding with its count and first `limit` ones."""
+    patients = _count(report.patients, "patient") if report.patients else "patients unknown"
+    if report.patients and not report.patient_known:
+        patients += " and images of which the patient is unknown"
+    twins = sum(map(len, report.groups))
+    text = [
+        f"{report.dataset}: {_count(report.images, 'image')}, {patients}",
+        f"sizes: {', '.join(f'{size} ({images})' for size, images in report.sizes.items())}",
+        f"near-duplicates: {_count(twins, 'image')} in {_count(len(report.groups), 'group')}",
+    ]
+    for kind, count in report.counts.items():
+        found = [finding for finding in report.findings if finding.kind == kind]
+        text.append(f"{found[0].severity}: {kind}: {count}")
+        text += [f"    {_shown(finding.files)}: {finding.message}" for finding in found[:limit]]
+        text += [f"    and {count - limit} more"] if count > limit else []
+    return text
+
+
+def _alike(facts: Sequence[Facts]) -> Pairs:
+    """Find near-duplicates, and equal images though they be flat, which no correlation sees."""
+    found = near_duplicates(np.stack([fact.thumbnail for fact in facts]))
+    first: dict[bytes, int] = {}
+    equal = [(first.setdefault(fact.digest, index), index) for index, fact in enumerate(facts) if fact.digest]
+    different = np.array([pair for pair in equal if pair[0] != pair[1]], np.int32).reshape(-1, 2)
+    return replace(found, indices=np.unique(np.concatenate([found.indices, different]), axis=0))
+
+
+def _groups(facts: Sequence[Facts], pairs: Pairs) -> list[list[Facts]]:
+    members: dict[int, list[Facts]] = {}
+    for fact, unit in zip(facts, unite(len(facts), pairs.indices).tolist(), strict=True):
+        members.setdefault(unit, []).append(fact)
+    return [group for group in members.values() if len(group) > 1]
+
+
+def _contradictions(facts: Sequence[Facts], pairs: Pairs, classes: Sequence[str]) -> Iterator[Finding]:
+    """Yield one finding for each group of near-duplicates, about the pair that contradicts itself most."""
+    readable = np.array([fact.has_mask for fact in facts])
+    pairs = replace(pairs, indices=pairs.indices[readable[pairs.indices].all(axis=1)])
+    if not len(pairs.indices):
+        return
+    dice = agreement([fact.regions for fact in facts], [fact.drawn for fact in facts], pairs)  # (M, K)
+    contradicting = np.flatnonzero(dice.min(axis=1) < _CONTRADICTING_DICE)
+    unit = unite(len(facts), pairs.indices)[pairs.indices[contradicting, 0]]
+    for number in np.unique(unit):
+        rows = contradicting[unit == number]
+        row = int(rows[dice[rows].min(axis=1).argmin()])
+        channel = int(dice[row].argmin())
+        first, second = (facts[index] for index in pairs.indices[row])
+        if first.drawn[channel] == second.drawn[channel]:
+            how = f"the masks of {classes[channel]} agree to a Dice of {dice[row, channel]:.2f}"
+        else:
+            how = f"{classes[channel]} is drawn in only one of the two"
+        message = f"nearly the same image, but {how}"
+        if len(rows) > 1:
+            message += f"; {_count(len(rows) - 1, 'more such pair')} in this group"
+        yield Finding(kind="contradicting masks", severity=WARNING, files=(first.name, second.name), message=message)
+
+
+def _duplicates(group: Sequence[Facts]) -> Iterator[Finding]:
+    """Yield what is to be said of one group of near-duplicates."""
+
+    def finding(kind: str, severity: str, facts: Sequence[Facts], message: str) -> Finding:
+        return Finding(kind=kind, severity=severity, files=tuple(fact.name for fact in facts), message=message)
+
+    for digest, count in Counter(fact.digest for fact in group).items():
+        if count > 1:
+            equal = [fact for fact in group if fact.digest == digest]
+            yield finding("duplicate", WARNING, equal, "the same pixels; keep one of them")
+    patients = sorted({fact.sample.patient for fact in group if fact.sample.patient is not None})
+    strata = sorted({fact.sample.stratum for fact in group})
+    if len(strata) > 1:
+        message = f"nearly the same image is in {_listed(strata)}; which is right?"
+        yield finding("near-duplicate across strata", WARNING, group, message)
+    if len(patients) > 1:
+        message = f"nearly the same image is of {_listed(patients)}; if it is one patient, give it one name"
+        yield finding("near-duplicate across patients", WARNING, group, message)
+    if len({fact.digest for fact in group}) > 1:
+        yield finding("near-duplicate", INFO, group, f"{len(group)} images that are nearly the same")
+
+
+def _empty_masks(facts: Sequence[Facts], empties: dict[str, tuple[str, ...]], root: Path) -> Iterator[Finding]:
+    right = [fact for fact in facts if fact.has_mask]
+    blank = [fact for fact in right if not fact.drawn.any()]
+    if right and len(blank) == len(right):
+        example = (right[0].sample.masks or (right[0].sample.image,))[0]
+        message = f"this mask is empty, and so are all {len(right)}: there is nothing to learn"
+        yield Finding(kind="all masks empty", severity=ERROR, files=(name_below(example, root),), message=message)
+    shares = {name: files for name, files in empties.items() if files}
+    if len(empties) > 1 and blank:
+        shares["any class"] = tuple(fact.name for fact in blank)
+    for name, files in shares.items():
+        message = f"{_count(len(files), 'mask')} of {len(right)} ({len(files) / len(right):.1%}) without {name}"
+        yield Finding(kind="empty mask", severity=INFO, files=files, message=message)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _listed(words: Sequence[str]) -> str:
+    shown = [word or "no stratum" for word in words[:5]]
+    return ", ".join(shown) + (f" and {len(words) - 5} more" if words[5:] else "")
+
+
+def _shown(files: Sequence[str]) -> str:
+    more = len(files) - _FILES_SHOWN
+    return ", ".join(files[:_FILES_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,75 @@
+"""Data at the place where they were found: listed, checked, fingerprinted."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tfseg.data import folds, hygiene
+from tfseg.data.locate import fingerprint, is_phantom
+from tfseg.data.sample import Dataset, Sample
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Source:
+    """A data set on disk, fit to train on.
+
+    Attributes:
+        dataset: its row of DATASETS.
+        root: the folder.
+        samples: its images by their path relative to `root`, in order.
+        groups: of each image, the unit that folds never part: its patient, or its near-duplicates.
+        labels: of each image, what folds keep in proportion: its stratum, and the classes that its mask shows.
+        report: what `tfseg data check` says of it.
+        fingerprint: SHA-256 of names and contents.
+        phantom: whether it was simulated.
+    """
+
+    dataset: Dataset
+    root: Path
+    samples: dict[str, Sample]
+    groups: dict[str, str]
+    labels: dict[str, frozenset[str]]
+    report: hygiene.Report
+    fingerprint: str
+    phantom: bool
+
+    @property
+    def unit(self) -> str:
+        """Unit of distances: "mm" where every image has a spacing, else "px"."""
+        return "px" if any(sample.spacing_mm is None for sample in self.samples.values()) else "mm"
+
+    def about(self) -> dict[str, Any]:
+        """Return what provenance.json and summary.json say of the data."""
+        return {
+            "name": self.dataset.name,
+            "root": str(self.root.resolve()),
+            "phantom": self.phantom,
+            "fingerprint": self.fingerprint,
+            "images": len(self.samples),
+            "patients": len(set(self.groups.values())),
+        }
+
+
+def open_source(dataset: Dataset, root: Path, *, channels: int, watch: Callable[[int, int], None]) -> Source:
+    """List, check and fingerprint the images below `root`.
+
+    Raises:
+        InputError: training on them would be wrong; the line names the first file and the command that lists all.
+    """
+    samples = dataset.samples(root)
+    report = hygiene.check(dataset, root, channels=channels, watch=watch)
+    hygiene.require_clean(report, root)
+    names = [sample.image.relative_to(root).as_posix() for sample in samples]
+    if any(sample.spacing_mm is None for sample in samples):  # distances of one run share one unit
+        samples = [dataclasses.replace(sample, spacing_mm=None) for sample in samples]
+    return Source(
+        dataset=dataset,
+        root=root,
+        samples=dict(zip(names, samples, strict=True)),
+        groups=dict(zip(names, folds.groups(samples, report.groups, root), strict=True)),
+        labels=dict(zip(names, folds.labels(samples, report.empties, root), strict=True)),
+        report=report,
+        fingerprint=fingerprint(root, samples),
+        phantom=is_phantom(root),
+    )

@@ -1,0 +1,75 @@
+"""Network files: a .keras archive with the same bytes for the same weights, and what one must know to use it."""
+
+import dataclasses
+import io
+import json
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from tfseg.errors import InputError
+from tfseg.runs import write_whole
+
+_CARD = "tfseg.json"
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip archive can hold
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Card:
+    """What travels inside a network's file beside its weights.
+
+    Attributes:
+        model: its name in MODELS.
+        classes: what its channels stand for.
+        activation: "sigmoid" or "softmax", from logits to probabilities (tfseg.activation).
+        threshold: probability from which a pixel counts.
+        largest_component: whether only the largest component of each class is kept.
+        dataset: what it was trained on.
+        fingerprint: of those data.
+        phantom: whether they were simulated.
+        fold: the fold whose images it never saw.
+    """
+
+    model: str
+    classes: tuple[str, ...]
+    activation: str
+    threshold: float
+    largest_component: bool
+    dataset: str
+    fingerprint: str
+    phantom: bool
+    fold: int
+
+
+def save(model: keras.Model, path: Path, card: Card) -> None:
+    """Write a network and its card as a .keras archive, whole or not at all; equal weights give equal bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        raw = Path(folder) / "model.keras"
+        model.save(raw)
+        packed = io.BytesIO()
+        with zipfile.ZipFile(raw) as source, zipfile.ZipFile(packed, "w") as target:
+            for name in sorted(source.namelist()):
+                content = source.read(name)
+                if name == "metadata.json":  # holds the time of saving
+                    content = json.dumps({"keras_version": keras.__version__}).encode()
+                target.writestr(zipfile.ZipInfo(name, _EPOCH), content)
+            target.writestr(zipfile.ZipInfo(_CARD, _EPOCH), json.dumps(dataclasses.asdict(card), indent=2))
+    write_whole(path, packed.getvalue())
+
+
+def load(path: Path) -> tuple[keras.Model, Card]:
+    """Read a network and its card; InputError names the file when it is missing, damaged or another tool's."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            table: dict[str, Any] = json.loads(archive.read(_CARD))
+        card = Card(**{**table, "classes": tuple(table["classes"])})
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except KeyError as error:
+        raise InputError(f"{path}: a .keras file, but not one of tfseg (it has no {_CARD})") from error
+    except (OSError, zipfile.BadZipFile, ValueError, TypeError) as error:
+        raise InputError(f"{path}: not a network file of tfseg ({error})") from error
+    return keras.saving.load_model(path, compile=False, safe_mode=True), card

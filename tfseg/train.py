@@ -1,0 +1,230 @@
+"""One training: build, fit, remember every epoch, go on after a crash."""
+
+import dataclasses
+import functools
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfseg import losses, models, runs
+from tfseg.config import Recipe
+from tfseg.data.pipeline import training_batches, validation_batches
+from tfseg.data.pixels import Pixels
+from tfseg.errors import InputError, WorkError
+from tfseg.losses.curves import curve_metrics
+from tfseg.progress import Watch
+
+STATE = "state.npz"
+CURVES = ("loss", "accuracy", "iou", "dice", "val_loss", "val_accuracy", "val_iou", "val_dice", "learning_rate")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Task:
+    """One training of a recipe: which images it learns from and which it watches.
+
+    Attributes:
+        fold: its number; the seed of weights, order and augmentation is recipe.seed + fold.
+        training: indices of the images to learn from.
+        validation: indices of the images behind the validation curves.
+        folder: where state, history and TensorBoard files go.
+    """
+
+    fold: int
+    training: Sequence[int]
+    validation: Sequence[int]
+    folder: Path
+
+
+def check_task(recipe: Recipe, training_images: int) -> None:
+    """Raise InputError when a fold has fewer training images than one batch."""
+    if training_images < recipe.batch_size:
+        raise InputError(
+            f"batch_size = {recipe.batch_size}, but a fold has only {training_images} training images: "
+            f"set batch_size to {training_images} or less"
+        )
+
+
+def train(recipe: Recipe, pixels: Pixels, task: Task, *, watch: Watch) -> keras.Model:
+    """Train one network, from its last finished epoch where an earlier process left one.
+
+    Returns:
+        The network with the weights that `recipe.select` asks for, ending in logits.
+
+    Raises:
+        WorkError: the loss became NaN or infinite.
+    """
+    if recipe.deterministic:
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+    seed = recipe.seed + task.fold
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(seed)
+    model = _build(recipe, pixels, "mixed_bfloat16" if recipe.precision == "bfloat16" else "float32")
+    steps = len(task.training) // recipe.batch_size
+    loss = losses.loss(recipe.loss)
+    model.compile(
+        optimizer=_optimizer(recipe, steps),
+        loss=_in_float32(loss.load()),
+        metrics=[_in_float32(metric) for metric in curve_metrics(loss.activation, recipe.threshold)],
+        jit_compile=False,
+    )
+    model.optimizer.build(model.trainable_variables)
+    memory = Memory(recipe, model, task, steps, watch)
+    memory.recall()
+    if not memory.finished:
+        model.fit(
+            training_batches(
+                pixels,
+                task.training,
+                batch_size=recipe.batch_size,
+                augment=recipe.augment,
+                seed=seed,
+                first_epoch=memory.epoch,
+            ),
+            validation_data=validation_batches(pixels, task.validation, batch_size=recipe.batch_size),
+            steps_per_epoch=steps,
+            initial_epoch=memory.epoch,
+            epochs=recipe.epochs,
+            shuffle=False,
+            verbose=0,
+            callbacks=[memory, keras.callbacks.TensorBoard(task.folder / "tensorboard", write_graph=False)],
+        )
+    trained = _build(recipe, pixels, "float32")
+    _assign(
+        trained.variables, memory.best if recipe.select == "best" else [np.array(value) for value in model.variables]
+    )
+    return trained
+
+
+class Memory(keras.callbacks.Callback):
+    """Writes everything a training needs to go on after each epoch, and steers it by the validation loss.
+
+    One file holds weights, optimizer, history and the steering's counters, so that no kill can part them. Keras's own
+    EarlyStopping and ReduceLROnPlateau forget their counters between processes, which is why they are not used.
+    """
+
+    def __init__(self, recipe: Recipe, model: keras.Model, task: Task, steps: int, watch: Watch) -> None:
+        super().__init__()
+        self.recipe, self.network, self.task, self.steps, self.watch = recipe, model, task, steps, watch
+        self.epoch = 0
+        self.history: list[list[float]] = []
+        self.best: list[np.ndarray] = []
+        self.best_loss = math.inf
+        self.idle = 0  # epochs since the lowest validation loss
+        self.idle_rate = 0  # the same, since the learning rate was halved
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done, or enough passed without gain."""
+        stopped = 0 < self.recipe.early_stopping <= self.idle
+        return stopped or self.epoch >= self.recipe.epochs
+
+    def recall(self) -> None:
+        """Take up the state of an earlier process, if there is one."""
+        path = self.task.folder / STATE
+        if not path.exists():
+            return
+        with np.load(path, allow_pickle=False) as state:
+            counters = json.loads(str(state["counters"]))
+            _assign(self._variables(), [state[f"variable_{i}"] for i in range(counters["variables"])])
+            self.best = [state[f"best_{i}"] for i in range(counters["best"])]
+        self.epoch, self.history = counters["epoch"], counters["history"]
+        self.best_loss, self.idle, self.idle_rate = counters["best_loss"], counters["idle"], counters["idle_rate"]
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Show progress; stop at once when the loss is no number."""
+        logs = logs or {}
+        if not math.isfinite(logs.get("loss", 0.0)):
+            raise WorkError(
+                f"fold {self.task.fold}: the loss became {logs['loss']} in epoch {self.epoch + 1}: "
+                "lower learning_rate, or try another loss"
+            )
+        self.watch("training", self.epoch * self.steps + batch + 1, self.recipe.epochs * self.steps)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Steer, then write the state and the history."""
+        logs = {"learning_rate": float(self.network.optimizer.learning_rate)} | (logs or {})
+        self.epoch = epoch + 1
+        self.history.append([logs[name] for name in CURVES])
+        self._steer(logs["val_loss"])
+        self._write()
+        values = " ".join(f"{name} {logs[name]:.3f}" for name in ("loss", "dice", "val_dice"))
+        done = self.epoch * self.steps
+        self.watch(
+            "training", done, self.recipe.epochs * self.steps, f"epoch {self.epoch}/{self.recipe.epochs} {values}"
+        )
+        if self.finished:
+            self.network.stop_training = True
+
+    def _steer(self, loss: float) -> None:
+        if loss < self.best_loss:
+            self.best_loss, self.idle, self.idle_rate = loss, 0, 0
+            if self.recipe.select == "best":
+                self.best = [np.array(variable) for variable in self.network.variables]
+            return
+        self.idle, self.idle_rate = self.idle + 1, self.idle_rate + 1
+        if self.recipe.schedule == "plateau" and self.idle_rate >= self.recipe.patience:
+            self.network.optimizer.learning_rate.assign(self.network.optimizer.learning_rate / 2)
+            self.idle_rate = 0
+
+    def _write(self) -> None:
+        variables = [np.array(variable) for variable in self._variables()]
+        counters = {
+            "epoch": self.epoch,
+            "history": self.history,
+            "best_loss": self.best_loss,
+            "idle": self.idle,
+            "idle_rate": self.idle_rate,
+            "variables": len(variables),
+            "best": len(self.best),
+        }
+        arrays = {f"variable_{i}": value for i, value in enumerate(variables)}
+        arrays |= {f"best_{i}": value for i, value in enumerate(self.best)}
+        with runs.replacing(self.task.folder / STATE) as temporary:
+            np.savez(temporary, counters=np.array(json.dumps(counters)), **arrays)
+        rows = ([epoch, *values] for epoch, values in enumerate(self.history, 1))
+        runs.write_csv(self.task.folder / runs.HISTORY, ("epoch", *CURVES), rows)
+
+    def _variables(self) -> list[Any]:
+        return [*self.network.variables, *self.network.optimizer.variables]
+
+
+def _build(recipe: Recipe, pixels: Pixels, policy: str) -> keras.Model:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        return models.build(recipe.model, pixels.image_shape, pixels.mask_shape[-1])
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _in_float32(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Give a loss or metric its logits in float32, whatever the network computes in."""
+
+    @functools.wraps(function)
+    def cast(y_true: Any, logits: Any) -> Any:
+        return function(y_true, keras.ops.cast(logits, "float32"))
+
+    return cast
+
+
+def _optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
+    rate: Any = recipe.learning_rate
+    if recipe.schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, recipe.epochs * steps)
+    decay = recipe.weight_decay or None
+    if recipe.optimizer == "sgd":
+        return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=decay)
+    kind = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW}[recipe.optimizer]
+    return kind(rate, weight_decay=recipe.weight_decay if recipe.optimizer == "adamw" else decay)
+
+
+def _assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)

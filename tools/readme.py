@@ -1,0 +1,108 @@
+"""Write the README's results and picture from runs; nothing in them is typed by hand.
+
+python tools/readme.py --demo runs/demo         # the picture
+python tools/readme.py --result runs/usgra      # a row of the table of results
+python tools/readme.py                          # the README again, from what tools/readme holds
+"""
+
+import argparse
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+KEPT = ROOT / "tools" / "readme"
+README = ROOT / "README.md"
+
+
+def main() -> None:
+    """Keep what the named runs say, then write the README."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--demo", type=Path, metavar="RUN", help="take the picture from this run")
+    parser.add_argument(
+        "--result", type=Path, metavar="RUN", action="append", default=[], help="take the scores of this run"
+    )
+    arguments = parser.parse_args()
+    if arguments.demo:
+        shutil.copyfile(arguments.demo / "figures" / "case_best_1.png", KEPT / "demo.png")
+    for run in arguments.result:
+        keep(run)
+    README.write_text(rendered(README.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def keep(run: Path) -> None:
+    """Copy what the README shows of a run into tools/readme."""
+    summary = json.loads((run / "summary.json").read_text())
+    provenance = json.loads((run / "provenance.json").read_text())
+    recipe = (run / "recipe.toml").read_text()
+    model = re.search(r'^model = "(.*)"$', recipe, re.MULTILINE)
+    folds = re.search(r"^folds = (\d+)$", recipe, re.MULTILINE)
+    assert model
+    assert folds
+    about = {key: summary["data"][key] for key in ("name", "phantom", "fingerprint", "images", "patients")}
+    kept = {
+        "command": command(provenance["command"]),
+        "model": model[1],
+        "folds": int(folds[1]),
+        "data": about,
+        "hausdorff_unit": summary["hausdorff_unit"],
+        "versions": provenance["versions"],
+        "git_commit": provenance["git_commit"],
+        "files": summary["files"],
+    }
+    (KEPT / f"{about['name']}-{model[1]}.json").write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def command(words: list[str]) -> str:
+    """Return a command without the folders of the machine it ran on.
+
+    >>> command(["tfseg", "kfold", "--dataset", "usgra", "--data", "/home/me/usgra", "--out", "runs/usgra", "--resume"])
+    'tfseg kfold --dataset usgra --data DIR --out runs/usgra'
+    """
+    words = [word for word in words if word != "--resume"]
+    return " ".join("DIR" if before == "--data" else word for before, word in zip(["", *words], words, strict=False))
+
+
+def rendered(text: str) -> str:
+    """Return the README with the table between its markers written anew."""
+    pattern = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
+    assert pattern.search(text), "README.md has lost its markers <!-- results -->"
+    return pattern.sub(lambda match: match[1] + table() + match[2], text)
+
+
+def table() -> str:
+    """Return the table of results from tools/readme/*.json."""
+    header = ("Data", "Network", "Class", "Images", "Folds", "Dice", "IoU", "Sensitivity", "HD95")
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    commands = []
+    for path in sorted(KEPT.glob("*.json")):
+        kept: dict[str, Any] = json.loads(path.read_text())
+        commands.append(kept["command"])
+        for file, classes in kept["files"].items():
+            lines += [row(kept, file, name, measured) for name, measured in classes.items()]
+    text = "\n".join(lines) + "\n\n"
+    return text + "```\n" + "".join(f"{line}\n" for line in commands) + "```\n"
+
+
+def row(kept: dict[str, Any], file: str, name: str, measured: dict[str, Any]) -> str:
+    """Return one class of one file as a row: mean over out-of-fold images [95 % interval over patients]."""
+    dice, distance, unit = measured["dice"], measured["hausdorff95"], kept["hausdorff_unit"]
+    network = kept["model"] if file == "keras" else f"{kept['model']} ({file})"
+    cells = (
+        kept["data"]["name"] + (" PHANTOM" if kept["data"]["phantom"] else ""),
+        network,
+        name,
+        measured["images"],
+        kept["folds"],
+        f"{dice['mean']:.3f} [{dice['low']:.3f}, {dice['high']:.3f}]",
+        f"{measured['iou']['mean']:.3f}",
+        f"{measured['sensitivity']['mean']:.3f}",
+        f"{distance['mean']:.1f} {unit}",
+    )
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+if __name__ == "__main__":
+    main()
