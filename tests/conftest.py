@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import hypothesis
+import numpy as np
 import pytest
+from PIL import Image
 
 # Read when TensorFlow, Keras, matplotlib or albumentations are imported, here or in a process that a test starts.
 _settings = tempfile.TemporaryDirectory(prefix="tfseg-tests-")
@@ -73,3 +75,28 @@ def tfseg(start_tfseg: Callable[..., "subprocess.Popen[str]"]) -> Callable[..., 
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def write_folder() -> Callable[..., Path]:
+    """Write small data sets in the `folder` layout."""
+
+    def write(root: Path, *, subjects: int = 6) -> Path:
+        """Write a data set in the `folder` layout: noise with a bright disk, two images a subject."""
+        rng = np.random.default_rng(7)
+        row, column = np.mgrid[:40, :48]
+        lines = ["image,patient"]
+        for subject in range(subjects):
+            for frame in range(2):
+                center = rng.integers(12, 28, 2)
+                disk = (row - center[0]) ** 2 + (column - center[1]) ** 2 < 64
+                image = rng.integers(0, 100, (40, 48)) + 120 * disk
+                name = f"{subject}_{frame}.png"
+                for folder, array in (("images", image), ("masks", 255 * disk)):
+                    (root / folder).mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(array.astype(np.uint8)).save(root / folder / name)
+                lines.append(f"{name},{subject}")
+        (root / "samples.csv").write_text("\n".join(lines) + "\n")
+        return root
+
+    return write

@@ -13,27 +13,8 @@ from PIL import Image
 TINY = ("--image-size", "16", "--epochs", "1", "--folds", "2", "--batch-size", "2")
 
 
-def write_folder(root: Path, *, subjects: int = 6) -> Path:
-    """Write a data set in the `folder` layout: noise with a bright disk, two images a subject."""
-    rng = np.random.default_rng(7)
-    row, column = np.mgrid[:40, :48]
-    lines = ["image,patient"]
-    for subject in range(subjects):
-        for frame in range(2):
-            center = rng.integers(12, 28, 2)
-            disk = (row - center[0]) ** 2 + (column - center[1]) ** 2 < 64
-            image = rng.integers(0, 100, (40, 48)) + 120 * disk
-            name = f"{subject}_{frame}.png"
-            for folder, array in (("images", image), ("masks", 255 * disk)):
-                (root / folder).mkdir(parents=True, exist_ok=True)
-                Image.fromarray(array.astype(np.uint8)).save(root / folder / name)
-            lines.append(f"{name},{subject}")
-    (root / "samples.csv").write_text("\n".join(lines) + "\n")
-    return root
-
-
 @pytest.fixture
-def data(tmp_path):
+def data(write_folder, tmp_path):
     return write_folder(tmp_path / "data")
 
 
@@ -106,7 +87,7 @@ def test_no_masks_at_all(refused, data):
     assert "mask" in refused(data=data)
 
 
-def test_one_patient_for_five_folds(refused, tmp_path):
+def test_one_patient_for_five_folds(refused, write_folder, tmp_path):
     data = write_folder(tmp_path / "one", subjects=1)
     assert "1 patient" in refused("--folds", "5", data=data)
 

@@ -40,6 +40,8 @@ class Recipe:
         schedule: "constant", "cosine" (to 0 over all steps) or "plateau" (halved after `patience` epochs without gain).
         patience: epochs without a lower validation loss before "plateau" halves the learning rate.
         weight_decay: decoupled weight decay of adamw, or L2-style decay of adam and sgd as Keras applies it.
+        ema: decay per step of an exponential moving average of the weights, which is then the network that is kept,
+            in [0, 1); 0 keeps the weights themselves. Curves show the weights themselves. Not with select = "best".
         early_stopping: stop after that many epochs without a lower validation loss; 0 never stops.
         select: "last" keeps the last epoch's weights, "best" those of the lowest validation loss.
         augment: "none", "nerve", "mobile" or "probe" (see tfseg.data.augment).
@@ -67,6 +69,7 @@ class Recipe:
     schedule: str = "cosine"
     patience: int = 5
     weight_decay: float = 0.0
+    ema: float = 0.0
     early_stopping: int = 0
     select: str = "last"
     augment: str = "nerve"
@@ -90,6 +93,9 @@ class Recipe:
                 "early_stopping, schedule = 'plateau' and select = 'best' look at a validation loss: "
                 "set validation to a share of the training patients, for example validation = 0.1"
             )
+
+        if self.ema and self.select == "best":
+            raise InputError("ema keeps an average of all weights, select = 'best' those of one epoch: choose one")
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any], *, base: Self | None = None) -> Self:
@@ -151,6 +157,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("learning_rate", 0, 1e3),
     ("patience", 1, 100_000),
     ("weight_decay", 0, 10),
+    ("ema", 0, 0.99999),
     ("early_stopping", 0, 100_000),
     ("threshold", 1e-6, 1 - 1e-6),
     ("seed", 0, 2**31 - 1),

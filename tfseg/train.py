@@ -77,6 +77,7 @@ def train(recipe: Recipe, pixels: Pixels, task: Task, *, watch: Watch) -> keras.
     model.optimizer.build(model.trainable_variables)
     memory = Memory(recipe, model, task, steps, watch)
     memory.recall()
+    watch("training", memory.epoch * steps, recipe.epochs * steps)
     if not memory.finished:
         model.fit(
             training_batches(
@@ -95,10 +96,11 @@ def train(recipe: Recipe, pixels: Pixels, task: Task, *, watch: Watch) -> keras.
             verbose=0,
             callbacks=[memory, keras.callbacks.TensorBoard(task.folder / "tensorboard", write_graph=False)],
         )
+    if recipe.ema:  # fit has done so at its end; a process that only took up a finished state has not
+        model.optimizer.finalize_variable_values(model.trainable_variables)
+    kept = memory.best if recipe.select == "best" else [np.array(value) for value in model.variables]
     trained = _build(recipe, pixels, "float32")
-    _assign(
-        trained.variables, memory.best if recipe.select == "best" else [np.array(value) for value in model.variables]
-    )
+    _assign(trained.variables, kept)
     return trained
 
 
@@ -218,11 +220,12 @@ def _optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
     rate: Any = recipe.learning_rate
     if recipe.schedule == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, recipe.epochs * steps)
-    decay = recipe.weight_decay or None
+    options: dict[str, Any] = {"use_ema": recipe.ema > 0, "ema_momentum": recipe.ema}
+    if recipe.weight_decay or recipe.optimizer == "adamw":  # the others would decay by 0 at every step
+        options["weight_decay"] = recipe.weight_decay
     if recipe.optimizer == "sgd":
-        return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=decay)
-    kind = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW}[recipe.optimizer]
-    return kind(rate, weight_decay=recipe.weight_decay if recipe.optimizer == "adamw" else decay)
+        return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, **options)
+    return {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW}[recipe.optimizer](rate, **options)
 
 
 def _assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:

@@ -65,19 +65,16 @@ def _compose(name: str, size: int) -> "albumentations.Compose":
         "probe": lambda: [
             A.HorizontalFlip(p=0.5),
             A.Affine(
-                rotate=(-20, 20),
-                translate_percent=(-0.15, 0.15),
-                shear=(-12, 12),
-                scale=(0.75, 1.4),
+                rotate=(-15, 15),
+                translate_percent=(-0.12, 0.12),
+                shear=(-10, 10),
+                scale=(0.8, 1.25),
                 keep_ratio=False,
                 border_mode=replicate,
                 p=0.9,
             ),
-            A.ElasticTransform(alpha=size / 2, sigma=max(1, size / 12), border_mode=replicate, p=0.4),
-            A.RandomGamma(gamma_limit=(60, 160), p=0.6),
-            A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.3, p=0.6),
-            A.MultiplicativeNoise(multiplier=(0.8, 1.2), per_channel=True, elementwise=True, p=0.4),
-            A.GaussianBlur(blur_limit=(3, 3), p=0.2),
+            A.RandomGamma(gamma_limit=(65, 150), p=0.5),
+            A.RandomBrightnessContrast(brightness_limit=0.15, contrast_limit=0.2, p=0.5),
         ],
     }
     return A.Compose(recipes[name]())
