@@ -143,7 +143,7 @@ def _training_part(job: Job, split: dict[str, list[str]], fold: int) -> tuple[li
     rest = [name for other in range(job.recipe.folds) if other != fold for name in split[str(other)]]
     if not job.recipe.validation:
         return rest, split[str(fold)]
-    groups, labels = ([table[name] for name in rest] for table in (job.source.groups, job.source.labels))
+    groups, labels = [job.source.groups[name] for name in rest], [job.source.labels[name] for name in rest]
     return folds.validation_split(rest, groups, labels, share=job.recipe.validation, seed=job.recipe.seed + fold)
 
 
@@ -261,7 +261,7 @@ def _share(watch: Watch, chosen: Sequence[int], fold: int) -> Watch:
     """Turn the progress of one training into that of all."""
     place = chosen.index(fold)
 
-    def share(stage: str, done: float, total: float, detail: str = "") -> None:
+    def share(stage: str, done: int, total: int, detail: str = "") -> None:
         note = f"fold {place + 1}/{len(chosen)} {detail}" if detail else ""
         watch(stage, place * total + done, len(chosen) * total, note)
 

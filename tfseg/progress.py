@@ -10,12 +10,12 @@ from typing import Protocol
 class Watch(Protocol):
     """Whoever wants to show how far the work is."""
 
-    def __call__(self, stage: str, done: float, total: float, detail: str = "") -> None:
+    def __call__(self, stage: str, done: int, total: int, detail: str = "") -> None:
         """Work is `done` of `total` in `stage`; a new `detail` is worth a line of its own."""
         ...
 
 
-def silent(stage: str, done: float, total: float, detail: str = "") -> None:
+def silent(stage: str, done: int, total: int, detail: str = "") -> None:
     """Show nothing."""
 
 
@@ -44,24 +44,26 @@ def _bars() -> Iterator[Watch]:
     with Progress(*columns, TextColumn("{task.fields[detail]}"), console=Console(stderr=True)) as bars:
         tasks = {}
 
-        def watch(stage: str, done: float, total: float, detail: str = "") -> None:
+        def watch(stage: str, done: int, total: int, detail: str = "") -> None:
             if stage not in tasks:  # what was done before this process began must not count as its speed
                 tasks[stage] = bars.add_task(stage, total=total, completed=max(done - 1, 0), detail="")
-            bars.update(tasks[stage], completed=done, total=total, **({"detail": detail} if detail else {}))
+            bars.update(tasks[stage], completed=done, total=total)
+            if detail:
+                bars.update(tasks[stage], detail=detail)
 
         yield watch
 
 
 def _lines() -> Watch:
-    begun: dict[str, tuple[float, float]] = {}  # stage -> (time, done) when it was first heard of
+    begun: dict[str, tuple[float, int]] = {}  # stage -> (time, done) when it was first heard of
 
-    def watch(stage: str, done: float, total: float, detail: str = "") -> None:
+    def watch(stage: str, done: int, total: int, detail: str = "") -> None:
         now = time.monotonic()
         start, before = begun.setdefault(stage, (now, done))
         if not detail and done < total:
             return
         left = (now - start) / (done - before) * (total - done) if done > before else 0.0
-        text = f"{stage}: {detail}" if detail else f"{stage}: {total:.0f} done in {now - start:.1f} s"
+        text = f"{stage}: {detail}" if detail else f"{stage}: {total} done in {now - start:.1f} s"
         if detail and left:
             text += f", {_duration(left)} left"
         print(text, file=sys.stderr, flush=True)

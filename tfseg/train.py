@@ -186,10 +186,11 @@ class Memory(keras.callbacks.Callback):
             "variables": len(variables),
             "best": len(self.best),
         }
-        arrays = {f"variable_{i}": value for i, value in enumerate(variables)}
+        arrays = {"counters": np.array(json.dumps(counters))}
+        arrays |= {f"variable_{i}": value for i, value in enumerate(variables)}
         arrays |= {f"best_{i}": value for i, value in enumerate(self.best)}
         with runs.replacing(self.task.folder / STATE) as temporary:
-            np.savez(temporary, counters=np.array(json.dumps(counters)), **arrays)
+            np.savez(temporary, allow_pickle=False, **arrays)
         rows = ([epoch, *values] for epoch, values in enumerate(self.history, 1))
         runs.write_csv(self.task.folder / runs.HISTORY, ("epoch", *CURVES), rows)
 

@@ -19,7 +19,7 @@ README = ROOT / "README.md"
 
 def main() -> None:
     """Keep what the named runs say, then write the README."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--demo", type=Path, metavar="RUN", help="take the picture from this run")
     parser.add_argument(
         "--result", type=Path, metavar="RUN", action="append", default=[], help="take the scores of this run"

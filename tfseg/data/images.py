@@ -58,7 +58,7 @@ def image_size(path: Path) -> tuple[int, int]:
         with Image.open(path) as image:
             width, height = image.size
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
-        return open_image(path).size[::-1]  # raises with the reason
+        width, height = open_image(path).size  # raises with the reason
     return height, width
 
 

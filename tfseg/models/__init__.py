@@ -28,6 +28,45 @@ class Network:
 
 MODELS: dict[str, Network] = {
     "nerve_unet": Network("nerve_unet.nerve_unet", 16, "Ronneberger et al., MICCAI 2015, arXiv:1505.04597"),
+    "unet": Network("unet.unet", 16, "Li et al., ISBI 2021, hal-03140737"),
+    "light_unet": Network("unet.light_unet", 16, "Li et al., ISBI 2021, hal-03140737"),
+    "lighter_unet": Network(
+        "unet.lighter_unet",
+        16,
+        "Li et al., ISBI 2021, hal-03140737",
+        variants={str(size): {"group_size": size} for size in (1, 2, 4, 8, 16, 32, 64, 128)},
+    ),
+    "mobile_unet": Network("mobile_unet.mobile_unet", 16, "Mobile U-Net for liver tumours in CT, LiTS 2017"),
+    "resunet": Network("resunet.resunet", 8, "Zhang et al., IEEE GRSL 2018, arXiv:1711.10684"),
+    "fcn32s": Network("fcn.fcn32s", 32, "Long et al., CVPR 2015, arXiv:1411.4038"),
+    "fcn16s": Network("fcn.fcn16s", 32, "Long et al., CVPR 2015, arXiv:1411.4038"),
+    "fcn8s": Network("fcn.fcn8s", 32, "Long et al., CVPR 2015, arXiv:1411.4038"),
+    "segresnet": Network("segresnet.segresnet", 8, "Myronenko, BrainLes 2018, arXiv:1810.11654"),
+    "segresnet_bn": Network("segresnet.segresnet_bn", 8, "Myronenko, BrainLes 2018, arXiv:1810.11654"),
+    "lraspp_mobilenetv3": Network("lraspp.lraspp_mobilenetv3", 16, "Howard et al., ICCV 2019, arXiv:1905.02244"),
+    "lraspp_mobilenetv3_relu": Network(
+        "lraspp.lraspp_mobilenetv3_relu", 16, "Howard et al., ICCV 2019, arXiv:1905.02244"
+    ),
+    "segformer_b0": Network("segformer.segformer_b0", 32, "Xie et al., NeurIPS 2021, arXiv:2105.15203"),
+    "segformer_b0_bn": Network("segformer.segformer_b0_bn", 32, "Xie et al., NeurIPS 2021, arXiv:2105.15203"),
+    "mobilevitv2": Network(
+        "mobilevitv2.mobilevitv2",
+        64,
+        "Mehta and Rastegari, TMLR 2023, arXiv:2206.02680",
+        variants={f"os{stride}": {"output_stride": stride} for stride in (8, 16)},
+    ),
+    "mobilevitv2_relu": Network(
+        "mobilevitv2.mobilevitv2_relu",
+        64,
+        "Mehta and Rastegari, TMLR 2023, arXiv:2206.02680",
+        variants={f"os{stride}": {"output_stride": stride} for stride in (8, 16)},
+    ),
+    "deeplabv3plus_mobilenet": Network(
+        "deeplabv3plus.deeplabv3plus_mobilenet", 16, "Chen et al., ECCV 2018, arXiv:1802.02611"
+    ),
+    "deeplabv3plus_resnet101": Network(
+        "deeplabv3plus.deeplabv3plus_resnet101", 16, "Chen et al., ECCV 2018, arXiv:1802.02611"
+    ),
 }
 
 

@@ -1,12 +1,13 @@
 """LR-ASPP on MobileNetV3-Large: a light head on a light encoder."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
 from keras import layers
 
-from keras.layers import BatchNormalization as BatchNorm, UpSampling2D as Upsample
+from tfseg.models.blocks import require_divisible
+from tfseg.models.conv_norm import conv_norm
+from tfseg.models.layers import Upsample
 
 Tensor = Any
 
@@ -41,6 +42,7 @@ BLOCKS = (
     Block(5, 960, 160, True, "hard_swish", dilation=2),
     Block(5, 960, 160, True, "hard_swish", dilation=2),
 )
+_NORM: dict[str, float] = {"epsilon": 1e-3, "momentum": 0.99}  # of the encoder; the head has others
 _LOW = 4  # the block whose output, at an eighth of the resolution, goes straight to the logits
 
 
@@ -62,24 +64,25 @@ def lraspp_mobilenetv3(
         A model from (B, H, W, C) images in [0, 1] to (B, H, W, classes) logits; 3,218,138 trainable parameters for
         three input channels and one class.
     """
+    require_divisible(input_shape, 16)
     image = keras.Input(input_shape, name="image")
-    x = low = _conv_norm(image, 16, 3, stride=2, activation=activation, name="stem")
+    x = low = conv_norm(image, 16, 3, stride=2, activation=activation, **_NORM, name="stem")
     for number, block in enumerate(BLOCKS, start=1):
         if block.activation == "hard_swish":
             block = block._replace(activation=activation)
         x = _inverted_residual(x, block, name=f"block{number}")
         if number == _LOW:
             low = x
-    x = _conv_norm(x, 960, 1, activation=activation, name="last")  # (H, W) / 16
+    x = conv_norm(x, 960, 1, activation=activation, **_NORM, name="last")  # (H, W) / 16
     gate = layers.GlobalAveragePooling2D(keepdims=True, name="head_pool")(x)
     gate = layers.Conv2D(128, 1, use_bias=False, activation="sigmoid", name="head_scale")(gate)
-    x = _conv_norm(x, 128, 1, activation="relu", epsilon=1e-5, momentum=0.9, name="head")
+    x = conv_norm(x, 128, 1, name="head")
     x = layers.Multiply(name="head_gate")([x, gate])
-    x = Upsample(2, interpolation="bilinear", name="head_upsample")(x)
+    x = Upsample(name="head_upsample")(x)
     x = layers.Add(name="logits_add")(
         [layers.Conv2D(classes, 1, name="low_logits")(low), layers.Conv2D(classes, 1, name="high_logits")(x)]
     )
-    logits = Upsample(8, interpolation="bilinear", name="logits")(x)
+    logits = Upsample(8, dtype="float32", name="logits")(x)
     name = "lraspp_mobilenetv3" if activation == "hard_swish" else f"lraspp_mobilenetv3_{activation}"
     return keras.Model(image, logits, name=name)
 
@@ -107,8 +110,8 @@ def block_parts(number: int) -> tuple[str, ...]:
 def _inverted_residual(x: Tensor, block: Block, *, name: str) -> Tensor:
     identity = x
     if block.expanded != x.shape[-1]:
-        x = _conv_norm(x, block.expanded, 1, activation=block.activation, name=f"{name}_expand")
-    x = _conv_norm(
+        x = conv_norm(x, block.expanded, 1, activation=block.activation, **_NORM, name=f"{name}_expand")
+    x = conv_norm(
         x,
         block.expanded,
         block.size,
@@ -116,11 +119,12 @@ def _inverted_residual(x: Tensor, block: Block, *, name: str) -> Tensor:
         dilation=block.dilation,
         activation=block.activation,
         depthwise=True,
+        **_NORM,
         name=f"{name}_depthwise",
     )
     if block.squeeze:
         x = _squeeze(x, name=f"{name}_squeeze")
-    x = _conv_norm(x, block.out, 1, activation=None, name=f"{name}_project")
+    x = conv_norm(x, block.out, 1, activation=None, **_NORM, name=f"{name}_project")
     if block.stride == 1 and identity.shape[-1] == block.out:
         x = layers.Add(name=f"{name}_add")([x, identity])
     return x
@@ -136,34 +140,3 @@ def _squeeze(x: Tensor, *, name: str) -> Tensor:
     gate = layers.Conv2D(squeezed, 1, activation="relu", kernel_initializer="he_normal", name=f"{name}_fc1")(gate)
     gate = layers.Conv2D(channels, 1, activation="hard_sigmoid", name=f"{name}_fc2")(gate)
     return layers.Multiply(name=f"{name}_gate")([x, gate])
-
-
-def _conv_norm(
-    x: Tensor,
-    width: int,
-    size: int,
-    *,
-    stride: int = 1,
-    dilation: int = 1,
-    activation: str | None,
-    depthwise: bool = False,
-    epsilon: float = 1e-3,
-    momentum: float = 0.99,
-    name: str,
-) -> Tensor:
-    if stride > 1:
-        x = layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)  # "same" would pad right and below more
-    options: dict[str, Any] = {
-        "kernel_size": size,
-        "strides": stride,
-        "padding": "valid" if stride > 1 else "same",
-        "dilation_rate": dilation,
-        "use_bias": False,
-        "name": f"{name}_conv",
-    }
-    if depthwise:
-        x = layers.DepthwiseConv2D(depthwise_initializer="he_normal", **options)(x)
-    else:
-        x = layers.Conv2D(width, kernel_initializer="he_normal", **options)(x)
-    x = BatchNorm(epsilon=epsilon, momentum=momentum, name=f"{name}_norm")(x)
-    return layers.Activation(activation, name=f"{name}_{activation}")(x) if activation else x

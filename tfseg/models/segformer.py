@@ -1,4 +1,4 @@
-"""SegFormer-B0: a transformer of four stages whose attention looks at fewer and fewer keys, and a head of 1x1 convolutions.
+"""SegFormer-B0: a transformer of four stages, whose attention looks at few keys, and a head of 1x1 convolutions.
 
 The feature maps stay four-dimensional, (B, H, W, C), from end to end, also inside the attention: a linear layer is a
 1x1 convolution, so that a converted file needs neither five dimensions nor a change of layout.
@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import keras
 from keras import layers
 
-from keras.layers import BatchNormalization as BatchNorm, UpSampling2D as Upsample
+from tfseg.models.blocks import require_divisible
+from tfseg.models.layers import BatchNorm, Upsample
 
 Tensor = Any
 
@@ -56,6 +57,7 @@ def segformer_b0(
     """
     if norm not in ("layer", "batch"):
         raise ValueError(f'norm = {norm!r}: "layer" or "batch"')
+    require_divisible(input_shape, 32)
     x = image = keras.Input(input_shape, name="image")
     features, number, total = [], 0, sum(stage.blocks for stage in STAGES)
     for index, stage in enumerate(STAGES):
@@ -73,7 +75,7 @@ def segformer_b0(
         features.append(x)  # (H, W) / 4, 8, 16, 32
     x = _head(features, head_width)
     x = layers.Conv2D(classes, 1, name="head_classifier")(x)
-    logits = Upsample(4, interpolation="bilinear", name="logits")(x)
+    logits = Upsample(4, dtype="float32", name="logits")(x)
     return keras.Model(image, logits, name="segformer_b0" if norm == "layer" else "segformer_b0_bn")
 
 
@@ -81,7 +83,8 @@ def segformer_b0_bn(input_shape: tuple[int, int, int], classes: int) -> keras.Mo
     """Build the SegFormer that ships: batch norm in place of layer norm and ReLU in place of GELU, else `segformer_b0`.
 
     Layer norm takes means and roots while the network runs, which int8 does badly and in float islands; batch norm is a
-    constant by then. The softmax of the attention remains.
+    constant by then. The softmax of the attention remains: it cuts an int8 file into nine partitions (of XNNPACK); a
+    float file is one.
     """
     return segformer_b0(input_shape, classes, norm="batch", activation="relu")
 
@@ -126,7 +129,7 @@ def _split_heads(x: Tensor, heads: int, *, name: str) -> Tensor:
     return layers.Permute((2, 1, 3), name=f"{name}_split_permute")(x)
 
 
-@keras.saving.register_keras_serializable("tfseg")
+@keras.saving.register_keras_serializable(package="tfseg")
 class BatchMatmul(layers.Layer):
     """The matrix product of two tensors (B, heads, M, N), (B, heads, N, K), the second one transposed if so wished."""
 
@@ -148,7 +151,7 @@ def _head(features: list[Tensor], width: int) -> Tensor:
     maps = []
     for index, x in enumerate(features):
         x = _linear(x, width, name=f"head_linear{index}")
-        maps.append(Upsample(2**index, interpolation="bilinear", name=f"head_upsample{index}")(x) if index else x)
+        maps.append(Upsample(2**index, name=f"head_upsample{index}")(x) if index else x)
     x = layers.Concatenate(name="head_concat")(maps[::-1])
     x = layers.Conv2D(width, 1, use_bias=False, kernel_initializer="he_normal", name="head_fuse")(x)
     x = BatchNorm(epsilon=1e-5, momentum=0.9, name="head_norm")(x)

@@ -5,7 +5,8 @@ from typing import Any
 import keras
 from keras import layers
 
-from keras.layers import BatchNormalization as BatchNorm, GroupNormalization as GroupNorm, UpSampling2D as Upsample
+from tfseg.models.blocks import require_divisible, to_logits
+from tfseg.models.layers import BatchNorm, GroupNorm, Upsample
 
 Tensor = Any
 
@@ -36,6 +37,7 @@ def segresnet(
     """
     if norm not in ("group", "batch"):
         raise ValueError(f'norm = {norm!r}: "group" or "batch"')
+    require_divisible(input_shape, 2 ** (len(down_blocks) - 1))
     image = keras.Input(input_shape, name="image")
     x = _conv(image, width, 3, name="stem_conv")
     skips = []
@@ -48,12 +50,11 @@ def segresnet(
         skips.append(x)  # (H, W) / 2**level
     for up, skip in enumerate(reversed(skips[:-1])):
         x = _conv(x, skip.shape[-1], 1, name=f"up{up}_conv")
-        x = Upsample(2, interpolation="bilinear", name=f"up{up}_upsample")(x)
+        x = Upsample(name=f"up{up}_upsample")(x)
         x = layers.Add(name=f"up{up}_add")([x, skip])
         x = _residual(x, norm, name=f"up{up}_block0")
     x = _norm_relu(x, norm, name="final_norm")
-    logits = layers.Conv2D(classes, 1, name="logits")(x)
-    return keras.Model(image, logits, name="segresnet" if norm == "group" else "segresnet_bn")
+    return keras.Model(image, to_logits(x, classes), name="segresnet" if norm == "group" else "segresnet_bn")
 
 
 def segresnet_bn(input_shape: tuple[int, int, int], classes: int) -> keras.Model:
