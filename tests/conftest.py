@@ -1,10 +1,12 @@
 """What all tests share: quiet libraries, no access to the user's own settings and caches, and the real data."""
 
+import functools
 import os
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import hypothesis
@@ -53,15 +55,24 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def start_tfseg() -> Callable[..., "subprocess.Popen[str]"]:
+def start_tfseg() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
     """Start `tfseg ARGUMENTS` as a user's shell would, behind the words of `prefix`, and return the process."""
+
+    started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: object, prefix: Sequence[str] = ()) -> "subprocess.Popen[str]":
         command = [*prefix, sys.executable, "-m", "tfseg", *map(str, arguments)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
-        return subprocess.Popen(command, text=True, cwd=Path(__file__).parents[1], **pipes)
+        heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a background shell ignores Ctrl-C
+        process = subprocess.Popen(command, text=True, cwd=Path(__file__).parents[1], preexec_fn=heed, **pipes)
+        started.append(process)
+        return process
 
-    return start
+    yield start
+    for process in started:  # of tests that failed
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tfseg.summary import Table
 
 RECIPE_FLAGS = ("dataset", "model", "folds", "epochs", "image_size", "batch_size", "seed")
-PHANTOM_SUBJECTS, PHANTOM_FRAMES = 12, 8
+PHANTOM_SUBJECTS, PHANTOM_FRAMES, PHANTOM_EMPTY = 40, 3, 0.3  # many subjects: a small run has something to learn
 
 
 def kfold(arguments: argparse.Namespace) -> None:
@@ -269,6 +269,7 @@ def _phantom(name: str, watch: "Watch") -> Path:
             root,
             subjects=PHANTOM_SUBJECTS,
             frames=PHANTOM_FRAMES,
+            empty_share=PHANTOM_EMPTY,
             watch=lambda done, total: watch("simulating images", done, total),
         )
     return root

@@ -55,11 +55,15 @@ def _bars() -> Iterator[Watch]:
 
 
 def _lines() -> Watch:
-    begun: dict[str, tuple[float, int]] = {}  # stage -> (time, done) when it was first heard of
+    begun: dict[str, tuple[float, int]] = {}  # stage -> (time, done) when it began
+    latest: dict[str, int] = {}
 
     def watch(stage: str, done: int, total: int, detail: str = "") -> None:
         now = time.monotonic()
-        start, before = begun.setdefault(stage, (now, done))
+        if done < latest.get(stage, done + 1):  # its first word, or a stage that comes again for the next fold
+            begun[stage] = (now, done)
+        latest[stage] = done
+        start, before = begun[stage]
         if not detail and done < total:
             return
         left = (now - start) / (done - before) * (total - done) if done > before else 0.0

@@ -1,5 +1,6 @@
 """LR-ASPP on MobileNetV3-Large: a light head on a light encoder."""
 
+import functools
 from typing import Any, NamedTuple
 
 import keras
@@ -42,7 +43,7 @@ BLOCKS = (
     Block(5, 960, 160, True, "hard_swish", dilation=2),
     Block(5, 960, 160, True, "hard_swish", dilation=2),
 )
-_NORM: dict[str, float] = {"epsilon": 1e-3, "momentum": 0.99}  # of the encoder; the head has others
+_conv_norm = functools.partial(conv_norm, epsilon=1e-3, momentum=0.99)  # the encoder's constants, not the head's
 _LOW = 4  # the block whose output, at an eighth of the resolution, goes straight to the logits
 
 
@@ -66,14 +67,14 @@ def lraspp_mobilenetv3(
     """
     require_divisible(input_shape, 16)
     image = keras.Input(input_shape, name="image")
-    x = low = conv_norm(image, 16, 3, stride=2, activation=activation, **_NORM, name="stem")
+    x = low = _conv_norm(image, 16, 3, stride=2, activation=activation, name="stem")
     for number, block in enumerate(BLOCKS, start=1):
         if block.activation == "hard_swish":
             block = block._replace(activation=activation)
         x = _inverted_residual(x, block, name=f"block{number}")
         if number == _LOW:
             low = x
-    x = conv_norm(x, 960, 1, activation=activation, **_NORM, name="last")  # (H, W) / 16
+    x = _conv_norm(x, 960, 1, activation=activation, name="last")  # (H, W) / 16
     gate = layers.GlobalAveragePooling2D(keepdims=True, name="head_pool")(x)
     gate = layers.Conv2D(128, 1, use_bias=False, activation="sigmoid", name="head_scale")(gate)
     x = conv_norm(x, 128, 1, name="head")
@@ -110,8 +111,8 @@ def block_parts(number: int) -> tuple[str, ...]:
 def _inverted_residual(x: Tensor, block: Block, *, name: str) -> Tensor:
     identity = x
     if block.expanded != x.shape[-1]:
-        x = conv_norm(x, block.expanded, 1, activation=block.activation, **_NORM, name=f"{name}_expand")
-    x = conv_norm(
+        x = _conv_norm(x, block.expanded, 1, activation=block.activation, name=f"{name}_expand")
+    x = _conv_norm(
         x,
         block.expanded,
         block.size,
@@ -119,12 +120,11 @@ def _inverted_residual(x: Tensor, block: Block, *, name: str) -> Tensor:
         dilation=block.dilation,
         activation=block.activation,
         depthwise=True,
-        **_NORM,
         name=f"{name}_depthwise",
     )
     if block.squeeze:
         x = _squeeze(x, name=f"{name}_squeeze")
-    x = conv_norm(x, block.out, 1, activation=None, **_NORM, name=f"{name}_project")
+    x = _conv_norm(x, block.out, 1, activation=None, name=f"{name}_project")
     if block.stride == 1 and identity.shape[-1] == block.out:
         x = layers.Add(name=f"{name}_add")([x, identity])
     return x

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 from keras import layers
 
+from tfseg.models.blocks import conv, require_divisible, to_logits
+
 Tensor = Any
 
 
@@ -23,7 +25,11 @@ def nerve_unet(
     Returns:
         A model from (B, H, W, C) images in [0, 1] to (B, H, W, classes) logits; 7,759,521 parameters for one input
         channel and one class.
+
+    Raises:
+        ValueError: height or width is no such multiple.
     """
+    require_divisible(input_shape, 2 ** (len(widths) - 1))
     x = image = keras.Input(input_shape, name="image")
     skips = []
     for level, width in enumerate(widths):
@@ -37,13 +43,10 @@ def nerve_unet(
         )(x)
         x = layers.Concatenate(name=f"up{level}_concat")([skips[level], x])
         x = _double_conv(x, widths[level], name=f"up{level}")
-    logits = layers.Conv2D(classes, 1, name="logits")(x)
-    return keras.Model(image, logits, name="nerve_unet")
+    return keras.Model(image, to_logits(x, classes), name="nerve_unet")
 
 
 def _double_conv(x: Tensor, width: int, *, name: str) -> Tensor:
     for part in "ab":
-        x = layers.Conv2D(
-            width, 3, padding="same", activation="relu", kernel_initializer="he_normal", name=f"{name}{part}_conv"
-        )(x)
+        x = conv(x, width, activation="relu", name=f"{name}{part}_conv")
     return x

@@ -1,0 +1,140 @@
+"""What every network of the ultrasound papers promises: parameters, goldens, files, a training step, conversion."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from tfseg.errors import InputError
+from tfseg.models import MODELS, build
+
+PARAMETERS = {  # trainable, three channels in, one class
+    "segresnet": 395_121,  # MONAI
+    "segresnet_bn": 395_121,
+    "lraspp_mobilenetv3": 3_218_138,  # torchvision
+    "lraspp_mobilenetv3_relu": 3_218_138,
+    "segformer_b0": 3_714_401,  # Hugging Face
+    "segformer_b0_bn": 3_714_401,
+    "mobilevitv2": 13_308_394,  # Hugging Face
+    "mobilevitv2_relu": 13_308_394,
+    "mobilevitv2_relu@os16": 13_308_394,
+    "deeplabv3plus_mobilenet": 5_810_913,  # the sum of the paper's tables
+    "deeplabv3plus_resnet101": 59_339_169,
+}
+
+
+def quick(*names: str) -> list[Any]:
+    """All networks, of which these are tested quickly enough to be tested every time."""
+    return [name if name in names else pytest.param(name, marks=pytest.mark.slow) for name in PARAMETERS]
+
+
+def image(height: int, width: int, channels: int, *, batch: int = 1) -> np.ndarray:
+    return np.random.default_rng(5).uniform(0, 1, (batch, height, width, channels)).astype("float32")
+
+
+def side(name: str) -> int:
+    return max(32, MODELS[name.partition("@")[0]].stride)
+
+
+def settle(model: keras.Model, x: np.ndarray) -> None:
+    """Take the moving averages from one batch: with random ones, the activations of a deep network explode."""
+    kept = []
+    for layer in model.layers:
+        for option in ("momentum", "rate"):  # of batch norm and of dropout
+            if hasattr(layer, option):
+                kept.append((layer, option, getattr(layer, option)))
+                setattr(layer, option, 0.0)
+    model(x, training=True)
+    for layer, option, value in kept:
+        setattr(layer, option, value)
+
+
+@pytest.fixture(autouse=True)
+def _forget_models() -> Any:
+    yield
+    keras.backend.clear_session()
+
+
+@pytest.mark.parametrize(
+    "name", quick("segresnet", "lraspp_mobilenetv3", "segformer_b0", "mobilevitv2", "deeplabv3plus_mobilenet")
+)
+def test_trainable_parameters(name: str) -> None:
+    model = build(name, (64, 64, 3), classes=1)
+    assert sum(int(np.prod(weight.shape)) for weight in model.trainable_variables) == PARAMETERS[name]
+    assert model.name == name.partition("@")[0]
+
+
+@pytest.mark.parametrize("name", quick("segresnet", "lraspp_mobilenetv3", "segformer_b0", "mobilevitv2"))
+def test_logits_follow_the_golden(
+    name: str, fill_weights: Callable[..., None], golden: Callable[[str, Any], None]
+) -> None:
+    height, width = side(name), 2 * side(name)
+    model = build(name, (height, width, 3), classes=2)
+    fill_weights(model)
+    settle(model, image(height, width, 3, batch=8))
+    logits = model(image(height, width, 3))
+    assert logits.shape == (1, height, width, 2)
+    golden(name, logits[0, 3 :: height // 4, 5 :: width // 4])  # (4, 4, 2)
+
+
+@pytest.mark.parametrize("name", quick("segresnet"))
+def test_networks_survive_a_file(name: str, fill_weights: Callable[..., None], tmp_path: Path) -> None:
+    model = build(name, (64, 64, 3), classes=2)
+    fill_weights(model)
+    settle(model, image(64, 64, 3, batch=8))
+    model.save(tmp_path / "model.keras")
+    x = image(64, 64, 3)
+    np.testing.assert_array_equal(keras.saving.load_model(tmp_path / "model.keras")(x), model(x))
+
+
+def test_sizes_off_the_stride_are_refused() -> None:
+    for name in PARAMETERS:
+        stride = MODELS[name.partition("@")[0]].stride
+        with pytest.raises(InputError, match=f"takes multiples of {stride}"):
+            build(name, (stride, stride + 1, 3), classes=1)
+
+
+@pytest.mark.parametrize("name", quick("segresnet", "segformer_b0"))
+def test_one_step_lowers_the_loss_with_any_channels_and_classes(name: str) -> None:
+    keras.utils.set_random_seed(3)
+    height, width = side(name), 2 * side(name)
+    model = build(name, (height, width, 2), classes=4)
+    assert model.inputs[0].name == "image"
+    assert model.output_shape == (None, height, width, 4)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Dropout | keras.layers.SpatialDropout2D):
+            layer.rate = 0  # the loss of the second step is comparable with that of the first
+    x = image(height, width, 2, batch=2)
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.001), loss, run_eagerly=True)  # tracing takes longer than the steps
+    # A weight that the loss does not reach would be a warning, and with it a failure.
+    first, second = (model.train_on_batch(x, np.repeat(x > 0.5, 2, axis=-1)) for _ in range(2))
+    assert second < first
+
+
+@pytest.mark.parametrize("name", quick("segresnet_bn"))
+def test_converted_files_agree(name: str, fill_weights: Callable[..., None]) -> None:
+    tf = pytest.importorskip("tensorflow")
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter", reason="runs .tflite files")
+    model = build(name, (64, 64, 3), classes=1)
+    fill_weights(model)
+    settle(model, image(64, 64, 3, batch=8))
+    fixed = keras.Input(batch_shape=(1, 64, 64, 3))
+    converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(fixed, model(fixed)))
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    runner = interpreter.Interpreter(model_content=converter.convert())
+    runner.allocate_tensors()
+    x = image(64, 64, 3)
+    runner.set_tensor(runner.get_input_details()[0]["index"], x)
+    runner.invoke()
+    expected = np.asarray(model(x))
+    converted = runner.get_tensor(runner.get_output_details()[0]["index"])
+    # Batch norm is folded into the weights: float32 products in another order, over up to a hundred layers.
+    np.testing.assert_allclose(converted, expected, rtol=0, atol=1e-4 * max(1, np.abs(expected).max()))
+    assert max(len(detail["shape"]) for detail in runner.get_tensor_details()) <= 4
+    operations = [detail["op_name"] for detail in runner._get_ops_details()]
+    if name not in ("segresnet", "mobilevitv2"):  # group norm as it is trained cuts a file to pieces
+        assert operations.count("DELEGATE") == 1  # XNNPACK takes all of it

@@ -1,0 +1,46 @@
+"""The README's numbers are those of the runs that tools/readme keeps, and its commands exist."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def tool():
+    spec = importlib.util.spec_from_file_location("readme_tool", ROOT / "tools" / "readme.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_table_is_what_the_tool_writes(tool):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert tool.rendered(text) == text, "README.md is stale: run python tools/readme.py"
+
+
+def test_a_changed_result_would_be_seen(tool, tmp_path, monkeypatch):
+    kept = sorted(tool.KEPT.glob("*.json"))
+    assert kept
+    for path in kept:
+        (tmp_path / path.name).write_text(re.sub(r'"mean": 0\.\d+', '"mean": 0.123', path.read_text()))
+    monkeypatch.setattr(tool, "KEPT", tmp_path)
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert tool.rendered(text) != text
+
+
+def test_every_command_of_the_readme_is_one(tfseg):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    commands = set(re.findall(r"^ {4}tfseg ((?:data )?[a-z]+)", text, re.MULTILINE))
+    assert {"kfold", "train", "evaluate", "predict", "report", "data check"} <= commands
+    for command in commands:
+        tfseg(*command.split(), "--help")
+
+
+def test_the_picture_exists():
+    assert (ROOT / "tools" / "readme" / "demo.png").stat().st_size < 500_000

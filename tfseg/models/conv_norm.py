@@ -1,0 +1,61 @@
+"""What most published encoders consist of: convolution, batch norm and activation, padded as PyTorch pads."""
+
+from typing import Any
+
+from keras import layers
+
+from tfseg.models.layers import BatchNorm
+
+Tensor = Any
+
+
+def conv_norm(
+    x: Tensor,
+    width: int,
+    size: int,
+    *,
+    stride: int = 1,
+    dilation: int = 1,
+    depthwise: bool = False,
+    pad: bool = True,
+    activation: str | None = "relu",
+    epsilon: float = 1e-5,
+    momentum: float = 0.9,
+    name: str,
+) -> Tensor:
+    """Return activation(norm(conv(x))): (B, H / stride, W / stride, width).
+
+    The layers are called NAME_conv, NAME_norm and NAME_ACTIVATION. A strided convolution pads all four sides alike, as
+    PyTorch's do and published weights expect; Keras' "same" would pad more on the right and below.
+
+    Args:
+        x: (B, H, W, C) features.
+        width: channels of the result; that of `x` if `depthwise`.
+        size: of the kernel, odd.
+        stride: steps of the kernel.
+        dilation: distance between the kernel's taps.
+        depthwise: whether each channel is convolved by itself.
+        pad: whether to pad with zeros, so that only `stride` makes the result smaller.
+        activation: what Keras calls it; None for none.
+        epsilon: of the batch norm.
+        momentum: of the batch norm's moving averages, in Keras' sense: 1 - PyTorch's.
+        name: what the layers' names begin with.
+    """
+    if depthwise and width != x.shape[-1]:
+        raise ValueError(f"{name}: a depthwise convolution of {x.shape[-1]} channels cannot give {width}")
+    if pad and stride > 1 and size > 1:
+        x = layers.ZeroPadding2D(size // 2 * dilation, name=f"{name}_pad")(x)
+    options: dict[str, Any] = {
+        "kernel_size": size,
+        "strides": stride,
+        "padding": "same" if pad and stride == 1 else "valid",
+        "dilation_rate": dilation,
+        "use_bias": False,
+        "name": f"{name}_conv",
+    }
+    if depthwise:
+        x = layers.DepthwiseConv2D(depthwise_initializer="he_normal", **options)(x)
+    else:
+        x = layers.Conv2D(width, kernel_initializer="he_normal", **options)(x)
+    x = BatchNorm(epsilon=epsilon, momentum=momentum, name=f"{name}_norm")(x)
+    return layers.Activation(activation, name=f"{name}_{activation}")(x) if activation else x
