@@ -4,7 +4,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := kfold --dataset nerve --recipe tfseg/recipes/demo.toml --out runs/demo
-WORKERS := 0
+WORKERS := 2
 PYTEST := $(BIN)/pytest -q -n $(WORKERS)
 
 .PHONY: help setup demo test test-slow check format lock build clean

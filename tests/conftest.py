@@ -35,6 +35,11 @@ def pytest_unconfigure() -> None:
     _settings.cleanup()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add --update-golden, which writes the golden numbers instead of comparing with them."""
+    parser.addoption("--update-golden", action="store_true", help="write tests/models/goldens/*.json anew")
+
+
 @pytest.fixture(autouse=True)
 def _no_user_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Give the test, and the processes it starts, an empty home: no data, no cache, no Kaggle credentials."""

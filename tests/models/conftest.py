@@ -11,19 +11,14 @@ import pytest
 _GOLDENS = Path(__file__).parent / "goldens"
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add --update-golden, which writes the golden numbers instead of comparing with them."""
-    parser.addoption("--update-golden", action="store_true", help="write tests/models/goldens/*.json anew")
-
-
 @pytest.fixture
 def golden(request: pytest.FixtureRequest) -> Callable[[str, Any], None]:
     """Compare an array with the one kept in goldens/NAME.json: `golden("unet", logits[0, ::8, ::8, 0])`.
 
-    Keep a few numbers only, of a network filled by `fill_weights`. `pytest tests/models --update-golden` writes the
+    Keep a few numbers only, of a network filled by `fill_weights`. `pytest --update-golden` writes the
     files, one for each name; without it a missing file fails the test.
     """
-    update = request.config.getoption("--update-golden", default=False)
+    update = request.config.getoption("--update-golden")
 
     def compare(name: str, values: Any) -> None:
         path = _GOLDENS / f"{name}.json"
@@ -34,7 +29,7 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, Any], None]:
             path.write_text(json.dumps({"shape": values.shape, "values": rounded}) + "\n")
             return
         if not path.exists():
-            pytest.fail(f"{path} is missing: write it with `pytest tests/models --update-golden`")
+            pytest.fail(f"{path} is missing: write it with `pytest --update-golden`")
         kept = json.loads(path.read_text())
         expected = np.reshape(kept["values"], kept["shape"])
         # float32 sums in another order (another CPU, another number of threads) were seen to move logits by 1e-6 of

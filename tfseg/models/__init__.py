@@ -2,7 +2,7 @@
 
 import difflib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -104,8 +104,13 @@ def build(name: str, input_shape: tuple[int, int, int], classes: int) -> Any:
     Returns:
         A keras.Model from (B, H, W, C) images in [0, 1] to (B, H, W, classes) logits.
     """
-    row, options = network(name)
+    _, options = network(name)
     for side in input_shape[:2]:
         network(name, image_size=side)
-    module, function = row.builder.split(".")
-    return getattr(importlib.import_module(f"tfseg.models.{module}"), function)(input_shape, classes, **options)
+    return builder(name)(input_shape, classes, **options)
+
+
+def builder(name: str) -> Callable[..., Any]:
+    """Import the module of a network, which registers its layers with Keras, and return the function that builds it."""
+    module, function = network(name)[0].builder.split(".")
+    return getattr(importlib.import_module(f"tfseg.models.{module}"), function)

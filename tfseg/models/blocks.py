@@ -4,7 +4,6 @@ Every block takes the name of its place in the network and gives its layers that
 `down2a_conv`, `down2a_norm`, `down2a_relu`. Batch norm has PyTorch's constants, since these networks come from there.
 """
 
-import functools
 from typing import Any
 
 from keras import layers
@@ -22,8 +21,10 @@ def require_divisible(input_shape: tuple[int | None, int | None, int], stride: i
 
 def conv(x: Tensor, width: int, size: int = 3, *, name: str, groups: int = 1, **options: Any) -> Tensor:
     """Convolve with "same" padding and He initialization; `options` go to the layer."""
-    layer = layers.Conv2D if groups == 1 else functools.partial(GroupedConv2D, groups=groups)
-    return layer(width, size, padding="same", kernel_initializer="he_normal", name=name, **options)(x)
+    options |= {"padding": "same", "kernel_initializer": "he_normal", "name": name}
+    if groups > 1:
+        return GroupedConv2D(width, size, groups=groups, **options)(x)
+    return layers.Conv2D(width, size, **options)(x)
 
 
 def norm(x: Tensor, *, name: str) -> Tensor:

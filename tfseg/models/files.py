@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from tfseg.errors import InputError
+from tfseg.models import builder
 from tfseg.runs import write_whole
 
 _CARD = "tfseg.json"
@@ -55,6 +56,8 @@ def save(model: keras.Model, path: Path, card: Card) -> None:
                 content = source.read(name)
                 if name == "metadata.json":  # holds the time of saving
                     content = json.dumps({"keras_version": keras.__version__}).encode()
+                elif name == "config.json":
+                    content = json.dumps(_renumbered(json.loads(content), {})).encode()
                 target.writestr(zipfile.ZipInfo(name, _EPOCH), content)
             target.writestr(zipfile.ZipInfo(_CARD, _EPOCH), json.dumps(dataclasses.asdict(card), indent=2))
     write_whole(path, packed.getvalue())
@@ -72,4 +75,17 @@ def load(path: Path) -> tuple[keras.Model, Card]:
         raise InputError(f"{path}: a .keras file, but not one of tfseg (it has no {_CARD})") from error
     except (OSError, zipfile.BadZipFile, ValueError, TypeError) as error:
         raise InputError(f"{path}: not a network file of tfseg ({error})") from error
+    builder(card.model)  # its module registers the layers that the file names
     return keras.saving.load_model(path, compile=False, safe_mode=True), card
+
+
+def _renumbered(config: Any, numbers: dict[int, int]) -> Any:
+    """Number shared objects 0, 1, ... in a Keras configuration: Keras takes their addresses in memory."""
+    if isinstance(config, list):
+        return [_renumbered(item, numbers) for item in config]
+    if not isinstance(config, dict):
+        return config
+    return {
+        key: numbers.setdefault(value, len(numbers)) if key == "shared_object_id" else _renumbered(value, numbers)
+        for key, value in config.items()
+    }
