@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tfseg.models import MODELS
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -44,3 +46,9 @@ def test_every_command_of_the_readme_is_one(tfseg):
 
 def test_the_picture_exists():
     assert (ROOT / "tools" / "readme" / "demo.png").stat().st_size < 500_000
+
+
+def test_every_network_is_named():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    missing = [name for name in MODELS if not re.search(rf"\b{name}\b", text)]
+    assert missing == []

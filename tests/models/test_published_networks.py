@@ -107,11 +107,14 @@ def test_one_step_lowers_the_loss_with_any_channels_and_classes(name: str) -> No
     for layer in model.layers:
         if isinstance(layer, keras.layers.Dropout | keras.layers.SpatialDropout2D):
             layer.rate = 0  # the loss of the second step is comparable with that of the first
-    x = image(height, width, 2, batch=2)
+    truth = np.zeros((4, height, width, 4), "float32")
+    for row, mask in enumerate(truth):
+        mask[: height // 2, row * width // 4 : (row + 1) * width // 4] = 1  # an eighth of the image
+    x = 0.5 * image(height, width, 2, batch=4) + 0.5 * truth[..., :2]
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
     model.compile(keras.optimizers.SGD(0.001), loss, run_eagerly=True)  # tracing takes longer than the steps
     # A weight that the loss does not reach would be a warning, and with it a failure.
-    first, second = (model.train_on_batch(x, np.repeat(x > 0.5, 2, axis=-1)) for _ in range(2))
+    first, second = (model.train_on_batch(x, truth) for _ in range(2))
     assert second < first
 
 
