@@ -58,11 +58,14 @@ def keep(run: Path) -> None:
 def command(words: list[str]) -> str:
     """Return a command without the folders of the machine it ran on.
 
-    >>> command(["tfseg", "kfold", "--dataset", "usgra", "--data", "/home/me/usgra", "--out", "runs/usgra", "--resume"])
-    'tfseg kfold --dataset usgra --data DIR --out runs/usgra'
+    >>> command(["tfseg", "kfold", "--dataset", "usgra", "--data", "/home/me/usgra", "--out", "runs/1", "--resume"])
+    'tfseg kfold --dataset usgra --data DIR'
     """
-    words = [word for word in words if word != "--resume"]
-    return " ".join("DIR" if before == "--data" else word for before, word in zip(["", *words], words, strict=False))
+    kept: list[str] = []
+    for before, word in zip(["", *words], words, strict=False):
+        if word not in ("--resume", "--out") and before != "--out":
+            kept.append("DIR" if before == "--data" else word)
+    return " ".join(kept)
 
 
 def rendered(text: str) -> str:

@@ -40,6 +40,6 @@ def test_memory_stays_flat(tmp_path):
         return int(result.stdout.split()[-1]) / 1024
 
     few, many = peak_mib(60), peak_mib(600)
-    # The 540 images more are 270 MiB of pixels, which stay on disk. The data check keeps thumbnails, 20 KiB an image and
-    # a few times that while it compares them: 34 MiB were seen.
+    # The 540 images more are 270 MiB of pixels, which stay on disk. The data check keeps thumbnails, 20 KiB an image
+    # and a few times that while it compares them: 34 MiB were seen.
     assert many - few < 70
