@@ -74,6 +74,15 @@ def _parser() -> argparse.ArgumentParser:
     report = _command(commands, "report", "report", "write report.html again from the run's files")
     report.add_argument("run", type=Path, metavar="RUN", help="a run folder")
 
+    _json_argument(_command(commands, "models", "models_list", "list the networks with their parameters and GMACs"))
+    bring = _command(commands, "import", "models_import", "turn published PyTorch weights into a network file")
+    bring.add_argument("weights", type=Path, metavar="WEIGHTS", help=".safetensors, or .pt, .pth, .bin (with torch)")
+    bring.add_argument("--model", required=True, metavar="NAME", help="see `tfseg models`")
+    bring.add_argument("--out", type=Path, required=True, metavar="FILE.keras")
+    bring.add_argument("--image-size", type=int, default=256, metavar="PIXELS")
+    bring.add_argument("--classes", metavar="A,B", help="what the channels of its logits stand for; else class1, ...")
+    _json_argument(bring)
+
     data = commands.add_parser("data", help="list, check, simulate and download data sets", description="Data sets.")
     actions = data.add_subparsers(title="actions", metavar="ACTION", required=True, parser_class=_Parser)
     _json_argument(_command(actions, "list", "data_list", "what is known, and where it is looked for"))

@@ -11,7 +11,7 @@ from PIL import Image
 from tfseg import runs
 from tfseg.data.images import network_input, resize_probability
 from tfseg.errors import InputError
-from tfseg.models.files import load
+from tfseg.models.files import open_file
 from tfseg.postprocess import postprocess
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def open_network(path: Path, *, fold: int | None = None) -> tuple[Predict, Maski
     if not paths:
         which = "any fold" if fold is None else f"fold {fold}"
         raise InputError(f"{path}: holds no network of {which}")
-    networks, cards = zip(*map(load, paths), strict=True)
+    networks, cards = zip(*map(open_file, paths), strict=True)
     _, size, _, channels = networks[0].input_shape
     masking = Masking(
         image_size=size,

@@ -19,6 +19,11 @@ from tfseg.models import import_torch
 # Read here: the tests themselves run without the user's settings.
 _PYTHONS = os.environ.get("TFSEG_PARITY_PYTHON", sys.executable).split(os.pathsep)
 _NEEDS = {
+    "unet": "torch",
+    "light_unet": "torch",
+    "lighter_unet@1": "torch",
+    "lighter_unet@16": "torch",
+    "lighter_unet@128": "torch",
     "segresnet": "monai",
     "lraspp_mobilenetv3": "torch",
     "segformer_b0": "transformers",

@@ -69,8 +69,8 @@ def test_what_does_not_fit_is_named(monai: dict[str, np.ndarray], change: dict[s
 
 
 def test_names_without_a_source_are_refused() -> None:
-    with pytest.raises(InputError, match=r"model 'unet@2' takes no PyTorch weights; segresnet, "):
-        convert_state_dict("unet@2", {})
+    with pytest.raises(InputError, match=r"model 'mobile_unet' takes no PyTorch weights; unet, "):
+        convert_state_dict("mobile_unet", {})
 
 
 def test_other_channels_are_refused(monai: dict[str, np.ndarray]) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tfseg import models
 from tfseg.errors import InputError
-from tfseg.models.files import Card, load, save
+from tfseg.models.files import Card, open_file, save
 
 
 def card(model):
@@ -34,8 +34,8 @@ def test_a_file_is_read_in_another_process_and_predicts_the_same(tmp_path, fill_
     image = np.random.default_rng(0).random((1, 64, 64, 1), np.float32)
     np.save(tmp_path / "image.npy", image)
     script = (
-        "import sys, numpy as np; from pathlib import Path; from tfseg.models.files import load\n"
-        "network, card = load(Path(sys.argv[1])); assert card.classes == ('nerve',)\n"
+        "import sys, numpy as np; from pathlib import Path; from tfseg.models.files import open_file\n"
+        "network, card = open_file(Path(sys.argv[1])); assert card.classes == ('nerve',)\n"
         "np.save(sys.argv[3], network(np.load(sys.argv[2])))"
     )
     arguments = (path, tmp_path / "image.npy", tmp_path / "logits.npy")
@@ -63,11 +63,11 @@ def test_what_is_no_network_is_refused(tmp_path, content, reason):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(InputError, match=rf"network\.keras: .*{reason}"):
-        load(path)
+        open_file(path)
 
 
 def test_another_tools_file_is_refused(tmp_path):
     path = tmp_path / "network.keras"
     models.build("nerve_unet", (32, 32, 1), 1).save(path)
     with pytest.raises(InputError, match="not one of tfseg"):
-        load(path)
+        open_file(path)

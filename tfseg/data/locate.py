@@ -16,6 +16,7 @@ from tfseg.data import dataset
 from tfseg.data.files import is_folder, require_folder
 from tfseg.data.sample import Dataset, Sample
 from tfseg.errors import InputError, WorkError
+from tfseg.runs import sha256
 
 PHANTOM_MARKER = "PHANTOM.json"
 _SHARED = {"open_kidney_2": "open_kidney"}  # two sonographers, one folder
@@ -63,17 +64,9 @@ def fingerprint(root: Path, samples: Sequence[Sample]) -> str:
 
 def _entry(root: Path, sample: Sample) -> str:
     """Return one line that changes with anything that makes up the sample."""
-    files = [(path.relative_to(root).as_posix(), _digest(path)) for path in (sample.image, *sorted(sample.masks))]
+    files = [(path.relative_to(root).as_posix(), sha256(path)) for path in (sample.image, *sorted(sample.masks))]
     polygons = [(polygon.channel, polygon.vertices) for polygon in sample.polygons]
     return json.dumps([files, polygons, sample.patient, sample.stratum, sample.spacing_mm])
-
-
-def _digest(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def get(name: str) -> Path:

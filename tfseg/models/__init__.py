@@ -4,6 +4,7 @@ import difflib
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tfseg.errors import InputError
@@ -108,6 +109,22 @@ def build(name: str, input_shape: tuple[int, int, int], classes: int) -> Any:
     for side in input_shape[:2]:
         network(name, image_size=side)
     return builder(name)(input_shape, classes, **options)
+
+
+def names() -> list[str]:
+    """Return every name that `build` takes: the networks of the table, each followed by its variants."""
+    return [name for base, row in MODELS.items() for name in (base, *(f"{base}@{key}" for key in row.variants))]
+
+
+def load(path: str | Path) -> Any:
+    """Read a .keras file of tfseg: a keras.Model from (B, H, W, C) images in [0, 1] to (B, H, W, K) logits.
+
+    Raises:
+        InputError: the file is missing, damaged or another tool's.
+    """
+    from tfseg.models.files import open_file
+
+    return open_file(Path(path))[0]
 
 
 def builder(name: str) -> Callable[..., Any]:

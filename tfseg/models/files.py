@@ -28,10 +28,10 @@ class Card:
         activation: "sigmoid" or "softmax", from logits to probabilities (tfseg.activation).
         threshold: probability from which a pixel counts.
         largest_component: whether only the largest component of each class is kept.
-        dataset: what it was trained on.
-        fingerprint: of those data.
+        dataset: what it was trained on, or the file that its weights were imported from.
+        fingerprint: of those data, or of that file.
         phantom: whether they were simulated.
-        fold: the fold whose images it never saw.
+        fold: the fold whose images it never saw; None for imported weights.
     """
 
     model: str
@@ -42,7 +42,7 @@ class Card:
     dataset: str
     fingerprint: str
     phantom: bool
-    fold: int
+    fold: int | None
 
 
 def save(model: keras.Model, path: Path, card: Card) -> None:
@@ -63,7 +63,7 @@ def save(model: keras.Model, path: Path, card: Card) -> None:
     write_whole(path, packed.getvalue())
 
 
-def load(path: Path) -> tuple[keras.Model, Card]:
+def open_file(path: Path) -> tuple[keras.Model, Card]:
     """Read a network and its card; InputError names the file when it is missing, damaged or another tool's."""
     try:
         with zipfile.ZipFile(path) as archive:

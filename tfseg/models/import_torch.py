@@ -1,8 +1,11 @@
 """Weights of the published PyTorch implementations: which of their tensors goes where."""
 
+import pickle
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,7 +21,7 @@ class Source:
     Attributes:
         layers: its modules, "{}" standing for a number, and our layers. "a | b" shares one tensor out to several
             layers, by output channels.
-        first: our layer that sees the image.
+        first: our first layer that has all input channels in each of its kernels.
         last: our layer that gives the logits.
     """
 
@@ -137,7 +140,26 @@ _MOBILEVITV2 = {  # transformers.MobileViTV2ForSemanticSegmentation
     "segmentation_head.classifier.convolution": "head_classifier",
 }
 
+
+def _unet(first: Mapping[str, str], second: Mapping[str, str]) -> dict[str, str]:
+    """Yingping-LI/Light-U-net on GitHub; what a pair's first and second convolution consist of: theirs -> ours."""
+    places = {"inc": "down0"} | {f"down{level}.maxpool_conv.1": f"down{level}" for level in range(1, 5)}
+    places |= {f"up{step}.conv": f"up{4 - step}" for step in range(1, 5)}
+    layers = {"outc.conv": "logits"}
+    for theirs, ours in places.items():
+        for number, part, convolution in ((0, "a", first), (3, "b", second)):
+            for inner, outer in convolution.items():
+                layers[f"{theirs}.double_conv.{number}{inner}"] = f"{ours}{part}_{outer}"
+            layers[f"{theirs}.double_conv.{number + 1}"] = f"{ours}{part}_norm"
+    return layers
+
+
+_REGULAR, _GROUPED = {"": "conv"}, {".conv.0": "group", ".conv.1": "point"}
+
 SOURCES: dict[str, Source] = {
+    "unet": Source(_unet(_REGULAR, _REGULAR), "down0a_conv", "logits"),
+    "light_unet": Source(_unet(_REGULAR, _GROUPED), "down0a_conv", "logits"),
+    "lighter_unet": Source(_unet(_GROUPED, _GROUPED), "down0a_point", "logits"),
     "segresnet": Source(_SEGRESNET, "stem_conv", "logits"),
     "lraspp_mobilenetv3": Source(_LRASPP, "stem_conv", "low_logits"),
     "segformer_b0": Source(_SEGFORMER, "stage0_patch", "head_classifier"),
@@ -188,6 +210,76 @@ def convert_state_dict(name: str, state: Mapping[str, np.ndarray]) -> dict[str, 
     if missing := [path for path in expected if path not in converted]:
         raise InputError(f"{name}: the weights lack {len(missing)} of {len(expected)} variables: {_some(missing)}")
     return converted
+
+
+def import_network(name: str, state: Mapping[str, np.ndarray], *, image_size: int) -> keras.Model:
+    """Build a network with the input channels, classes and weights of a published implementation's state dict.
+
+    Args:
+        name: a key of SOURCES, with "@variant" where the network has variants.
+        state: the state dict, as arrays.
+        image_size: height and width of the network's input, in pixels.
+
+    Raises:
+        InputError: as `convert_state_dict` does, or the network cannot take the size.
+    """
+    weights = convert_state_dict(name, state)
+    source = SOURCES[name.partition("@")[0]]
+    channels, classes = weights[f"{source.first}/kernel"].shape[-2], weights[f"{source.last}/kernel"].shape[-1]
+    model = build(name, (image_size, image_size, channels), classes)
+    assign(model, weights)
+    return model
+
+
+def read_state_dict(path: Path) -> dict[str, np.ndarray]:
+    """Read the tensors of a .safetensors file, or of a .pt, .pth or .bin file through torch's weights_only loader.
+
+    A dictionary that holds them under "state_dict", "model_state_dict" or "model", as training scripts write it, is
+    opened; the prefix "module." of nn.DataParallel is taken off.
+
+    Raises:
+        InputError: the file is missing, damaged, of another kind, or holds more than tensors; or torch is missing.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    if all(name.startswith("module.") for name in state):
+        state = {name.removeprefix("module."): values for name, values in state.items()}
+    return state
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not a safetensors file ({error})") from error
+
+
+def _read_torch(path: Path) -> dict[str, np.ndarray]:
+    if path.suffix not in (".pt", ".pth", ".bin"):
+        raise InputError(f"{path}: weights are read from .safetensors, .pt, .pth and .bin files")
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        raise InputError(f"{path}: reading it takes torch (pip install torch); .safetensors files do not") from error
+    try:
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path}: holds more than tensors, which could run foreign code when read; where you trust it, "
+            "load it with PyTorch and save its state_dict()"
+        ) from error
+    except (RuntimeError, ValueError, EOFError, OSError) as error:
+        raise InputError(f"{path}: not a file of PyTorch weights ({error})") from error
+    for key in ("state_dict", "model_state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not all(isinstance(values, torch.Tensor) for values in state.values()):
+        raise InputError(f"{path}: not a state dict (names and their tensors)")
+    return {name: values.float().numpy() for name, values in state.items()}
 
 
 def assign(model: keras.Model, weights: Mapping[str, np.ndarray]) -> None:

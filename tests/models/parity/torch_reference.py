@@ -15,12 +15,15 @@ from torch import nn
 from torch.nn import functional
 
 CLASSES = 2
-SIZE = {"segresnet": 64, "lraspp_mobilenetv3": 96, "segformer_b0": 96, "mobilevitv2": 128, "mobilevitv2@os8": 128}
+SIZE = {"lraspp_mobilenetv3": 96, "segformer_b0": 96, "mobilevitv2": 128, "mobilevitv2@os8": 128}
 
 
 def reference(name: str) -> nn.Module:
     """Return the published implementation of a network."""
     base, _, variant = name.partition("@")
+    if base in ("unet", "light_unet", "lighter_unet"):
+        first = int(variant) if base == "lighter_unet" else None
+        return Unet(CLASSES, first, {"unet": None, "light_unet": 1, "lighter_unet": first}[base])
     if base == "segresnet":
         from monai.networks.nets import SegResNet
 
@@ -35,6 +38,64 @@ def reference(name: str) -> nn.Module:
         stride = int(variant.removeprefix("os") or 32)
         return MobileViTV2ForSemanticSegmentation(MobileViTV2Config(num_labels=CLASSES, output_stride=stride))
     return Lraspp(CLASSES)
+
+
+class Unet(nn.Module):
+    """U-Net, Light and Lighter U-Net, written from the table of the paper with the module names of the authors' code.
+
+    `first` and `second` are the channels in each group of a pair's convolutions, None for a regular one.
+    """
+
+    def __init__(self, classes: int, first: int | None, second: int | None) -> None:
+        super().__init__()
+
+        def convolution(channels: int, out: int, group: int | None) -> nn.Module:
+            if group is None:
+                return nn.Conv2d(channels, out, 3, padding=1)
+            groups = channels // min(channels, group)
+            pair = nn.Module()
+            pair.conv = nn.Sequential(
+                nn.Conv2d(channels, channels, 3, padding=1, groups=groups), nn.Conv2d(channels, out, 1)
+            )
+            pair.forward = pair.conv.forward
+            return pair
+
+        def pair(channels: int, middle: int, out: int) -> nn.Module:
+            module = nn.Module()
+            module.double_conv = nn.Sequential(
+                convolution(channels, middle, first),
+                nn.BatchNorm2d(middle),
+                nn.ReLU(),
+                convolution(middle, out, second),
+                nn.BatchNorm2d(out),
+                nn.ReLU(),
+            )
+            module.forward = module.double_conv.forward
+            return module
+
+        widths = (64, 128, 256, 512, 512)
+        self.inc = pair(3, 64, 64)
+        for level in range(1, 5):
+            down = nn.Module()
+            down.maxpool_conv = nn.Sequential(nn.MaxPool2d(2), pair(widths[level - 1], widths[level], widths[level]))
+            self.add_module(f"down{level}", down)
+        for step, (channels, out) in enumerate(((1024, 256), (512, 128), (256, 64), (128, 64)), 1):
+            up = nn.Module()
+            up.conv = pair(channels, channels // 2, out)
+            self.add_module(f"up{step}", up)
+        self.outc = nn.Module()
+        self.outc.conv = nn.Conv2d(64, classes, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return logits."""
+        levels = [self.inc(x)]
+        for down in (self.down1, self.down2, self.down3, self.down4):
+            levels.append(down.maxpool_conv(levels[-1]))
+        x = levels.pop()
+        for up in (self.up1, self.up2, self.up3, self.up4):
+            x = functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
+            x = up.conv(torch.cat([levels.pop(), x], dim=1))
+        return self.outc.conv(x)
 
 
 class Lraspp(nn.Module):
@@ -155,7 +216,8 @@ def main(name: str, out: str) -> None:
     model = reference(name).eval()
     with torch.no_grad():
         randomize(model)
-        image = torch.rand(1, 3, SIZE[name], SIZE[name])
+        size = SIZE.get(name, 64)
+        image = torch.rand(1, 3, size, size)
         logits = model(image)
         logits = getattr(logits, "logits", logits)
         logits = functional.interpolate(logits, image.shape[-2:], mode="bilinear", align_corners=False)
