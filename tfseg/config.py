@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from tfseg.errors import InputError
 
-AUGMENTATIONS = ("none", "nerve", "mobile", "probe")
+AUGMENTATIONS = ("none", "nerve", "mobile", "probe", "strong")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "cosine", "plateau")
 SELECTIONS = ("last", "best")
@@ -44,7 +44,7 @@ class Recipe:
             in [0, 1); 0 keeps the weights themselves. Curves show the weights themselves. Not with select = "best".
         early_stopping: stop after that many epochs without a lower validation loss; 0 never stops.
         select: "last" keeps the last epoch's weights, "best" those of the lowest validation loss.
-        augment: "none", "nerve", "mobile" or "probe" (see tfseg.data.augment).
+        augment: "none", "nerve", "mobile", "probe" or "strong" (see tfseg.data.augment).
         threshold: probability from which a pixel counts as foreground, in (0, 1).
         largest_component: keep only the largest connected component of each class.
         seed: of folds, weights, order and augmentation.

@@ -65,7 +65,7 @@ def test_an_epoch_shows_every_image_once_and_the_next_in_another_order(pixels):
     assert epochs[0] != epochs[1] != epochs[2]
 
 
-@pytest.mark.parametrize("augment", ["nerve", "mobile", "probe"])
+@pytest.mark.parametrize("augment", ["nerve", "mobile", "probe", "strong"])
 def test_a_resumed_run_sees_the_batches_it_would_have_seen(pixels, augment):
     def take(first_epoch, batches):
         stream = training_batches(pixels, range(9), batch_size=4, augment=augment, seed=1, first_epoch=first_epoch)
@@ -98,7 +98,7 @@ def test_augmentation_keeps_shapes_types_and_binary_masks(name, channels, classe
         assert set(np.unique(new_mask)) <= {0, 1}
 
 
-@pytest.mark.parametrize("name", ["nerve", "mobile", "probe"])
+@pytest.mark.parametrize("name", ["nerve", "mobile", "probe", "strong"])
 def test_image_and_mask_move_together(name):
     """A bright disk that is its own mask stays its own mask, but for pixels on its rim."""
     row, column = np.mgrid[:64, :64]

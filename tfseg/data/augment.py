@@ -21,9 +21,10 @@ def augmenter(name: str, size: int) -> Augment:
 
     Args:
         name: "none"; "nerve" (the nerve slides: rotation, shifts, shear, zoom, flips both ways, nearest fill);
-            "mobile" (the mobile paper: flips, rotation up to 30 degrees, affine, resized crop); or "probe" (what a
+            "mobile" (the mobile paper: flips, rotation up to 30 degrees, affine, resized crop); "probe" (what a
             hand does with a probe: the nerve recipe without the upside-down flip, which no probe does, and with gain
-            and gamma).
+            and gamma); or "strong" (the probe recipe with wider limits, and with elastic deformation, speckle and blur:
+            for a few hundred images).
         size: height and width of the images, in pixels.
 
     Returns:
@@ -53,6 +54,22 @@ def _compose(name: str, size: int) -> "albumentations.Compose":
     affine = A.Affine(
         rotate=(-10, 10), translate_percent=(-0.1, 0.1), shear=(-8, 8), scale=(0.9, 1.1), border_mode=replicate, p=0.9
     )
+    lights = [
+        A.RandomGamma(gamma_limit=(65, 150), p=0.5),
+        A.RandomBrightnessContrast(brightness_limit=0.15, contrast_limit=0.2, p=0.5),
+    ]
+
+    def moved(*, rotate: float, shift: float, shear: float, scale: tuple[float, float]) -> A.Affine:
+        return A.Affine(
+            rotate=(-rotate, rotate),
+            translate_percent=(-shift, shift),
+            shear=(-shear, shear),
+            scale=scale,
+            keep_ratio=False,
+            border_mode=replicate,
+            p=0.9,
+        )
+
     recipes = {
         "nerve": lambda: [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5), affine],
         "mobile": lambda: [
@@ -64,17 +81,16 @@ def _compose(name: str, size: int) -> "albumentations.Compose":
         ],
         "probe": lambda: [
             A.HorizontalFlip(p=0.5),
-            A.Affine(
-                rotate=(-15, 15),
-                translate_percent=(-0.12, 0.12),
-                shear=(-10, 10),
-                scale=(0.8, 1.25),
-                keep_ratio=False,
-                border_mode=replicate,
-                p=0.9,
-            ),
-            A.RandomGamma(gamma_limit=(65, 150), p=0.5),
-            A.RandomBrightnessContrast(brightness_limit=0.15, contrast_limit=0.2, p=0.5),
+            moved(rotate=15, shift=0.12, shear=10, scale=(0.8, 1.25)),
+            *lights,
+        ],
+        "strong": lambda: [
+            A.HorizontalFlip(p=0.5),
+            moved(rotate=25, shift=0.15, shear=15, scale=(0.65, 1.4)),
+            A.ElasticTransform(alpha=60, sigma=8, border_mode=replicate, p=0.3),
+            A.MultiplicativeNoise(multiplier=(0.8, 1.2), elementwise=True, p=0.3),
+            A.GaussianBlur(blur_limit=(3, 5), p=0.2),
+            *lights,
         ],
     }
     return A.Compose(recipes[name]())
