@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tfseg.metrics import METRICS, Row
-from tfseg.summary import bootstrap_interval, fold_tables, summarise
+from tfseg.summary import bootstrap_interval, comparison_table, fold_tables, summarise
 
 COUNTS = {("keras", "nerve"): {"tp": 10, "fp": 2, "fn": 3, "tn": 85}}
 NERVE = {"name": "nerve", "phantom": False}
@@ -91,6 +91,34 @@ def test_files_and_classes_are_kept_apart():
     assert list(files["int8"]) == ["vessel", "nerve"]
     assert files["keras"]["vessel"]["dice"]["mean"] == 0.2
     assert files["int8"]["nerve"]["dice"]["mean"] == 0.8
+
+
+def test_files_are_compared_image_by_image():
+    losses = {"a": 0.0, "b": 0.1, "c": 0.3, "d": -0.2}
+    rows = [row(*values) for values in ROWS]
+    rows += [
+        row(image, patient, fold, dice - losses[image], file="int8", prediction_empty=image == "c")
+        for image, patient, fold, dice in ROWS
+    ]
+    summary = summary_of(rows, confusion=COUNTS | {("int8", "nerve"): {}})
+    paired = summary["comparisons"]["int8"]["nerve"]
+    assert paired["against"] == "keras"
+    assert paired["images"] == 4
+    assert paired["dice"]["mean"] == pytest.approx(-0.05)
+    # Patients lose 0 and 0.1 (p), 0.3 (q), and gain 0.2 (r): no mean of three draws is outside these.
+    assert -0.3 <= paired["dice"]["low"] < -0.05 < paired["dice"]["high"] <= 0.2
+    assert paired["worst"] == pytest.approx(-0.3)
+    assert paired["flipped"] == 1
+    table = comparison_table(summary)
+    assert [cells[1] for cells in table.rows] == ["keras", "int8"]
+    assert table.rows[1][4].startswith("-0.0500 [-")
+    assert table.rows[1][5:] == ("-0.300", "1 of 4")
+
+
+def test_one_file_has_nothing_to_be_compared_with():
+    summary = summary_of([row(*values) for values in ROWS])
+    assert "comparisons" not in summary
+    assert comparison_table(summary) is None
 
 
 def test_the_holdout_never_mixes_with_the_folds():

@@ -42,6 +42,9 @@ def summarise(
     is None: the mean of no image, the spread of fewer than two folds, the interval of fewer than two patients. The
     data set "nerve" has "kaggle_score" too: the mean Dice, where an empty prediction of an empty truth is worth 1.
 
+    Where the images were scored by more than one file, "comparisons" holds what `paired_difference` says of each later
+    file against the first, by file and class.
+
     Rows of fold "holdout" never mix with the folds: they are summed up in the same form under "holdout".
 
     Args:
@@ -73,9 +76,80 @@ def summarise(
         "hausdorff_unit": hausdorff_unit,
         "files": files(pooled, confusion),
     }
+    if len(summary["files"]) > 1:
+        first, *others = summary["files"]
+        summary["comparisons"] = {
+            file: {
+                name: paired_difference(pooled, file, first, class_name=name, seed=seed, resamples=resamples)
+                for name in classes
+            }
+            for file in others
+        }
     if kept_apart:
         summary[HOLDOUT] = files(kept_apart, holdout_confusion)
     return summary
+
+
+def paired_difference(
+    rows: Sequence[Row], file: str, against: str, *, class_name: str, seed: int = 0, resamples: int = 2000
+) -> dict[str, Any]:
+    """Return how one file's Dice differs from another's on the same images.
+
+    Returns:
+        "against"; "images", those that both scored; "dice", the mean difference (`file` less `against`) with "low" and
+        "high", its 95 % interval over patients (None for fewer than two); "worst", the largest loss of one image;
+        "flipped", how many images one file leaves empty and the other does not.
+    """
+    by_file: dict[str, dict[str, Row]] = {file: {}, against: {}}
+    for row in rows:
+        if row.class_name == class_name and row.file in by_file:
+            by_file[row.file][row.image] = row
+    pairs = [(row, by_file[against][image]) for image, row in by_file[file].items() if image in by_file[against]]
+    differences = np.array([one.dice - other.dice for one, other in pairs])
+    low, high = bootstrap_interval(
+        differences, np.array([one.patient for one, _ in pairs]), seed=seed, resamples=resamples
+    )
+    return {
+        "against": against,
+        "images": len(pairs),
+        "dice": {
+            "mean": _mean(differences),
+            "low": None if math.isnan(low) else low,
+            "high": None if math.isnan(high) else high,
+        },
+        "worst": float(differences.min(initial=0.0)),
+        "flipped": sum(one.prediction_empty != other.prediction_empty for one, other in pairs),
+    }
+
+
+def comparison_table(summary: Mapping[str, Any]) -> Table | None:
+    """Return one table of all files side by side, with their paired differences; None where only one was scored."""
+    if "comparisons" not in summary:
+        return None
+    rows = []
+    for name in summary["classes"]:
+        for file, by_class in summary["files"].items():
+            entry = by_class[name]
+            scores = (_with_spread(entry[metric], metric) for metric in ("dice", "hausdorff95"))
+            paired = summary["comparisons"].get(file, {}).get(name)
+            rows.append((name, file, *scores, *(_paired(paired) if paired else ("", "", ""))))
+    first = next(iter(summary["files"]))
+    return Table(
+        title=f"{'PHANTOM ' if summary['data']['phantom'] else ''}{summary['data']['name']}: the files that ship",
+        note=(
+            f"Difference: Dice less that of {first} on the same images, with its 95 % interval over patients. "
+            "Flipped: images that one of the two leaves empty and the other does not."
+        ),
+        header=("class", "file", "Dice", f"HD95 ({summary['hausdorff_unit']})", "difference", "worst image", "flipped"),
+        rows=tuple(rows),
+    )
+
+
+def _paired(paired: Mapping[str, Any]) -> tuple[str, str, str]:
+    dice = paired["dice"]
+    interval = "" if dice["low"] is None else f" [{dice['low']:+.4f}, {dice['high']:+.4f}]"
+    mean = _UNDEFINED if dice["mean"] is None else f"{dice['mean']:+.4f}"
+    return f"{mean}{interval}", f"{paired['worst']:+.3f}", f"{paired['flipped']} of {paired['images']}"
 
 
 def bootstrap_interval(
