@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tfseg.progress import Watch
     from tfseg.summary import Table
 
-RECIPE_FLAGS = ("dataset", "model", "folds", "epochs", "image_size", "batch_size", "seed")
+RECIPE_FLAGS = ("dataset", "model", "folds", "epochs", "image_size", "batch_size", "seed", "deploy", "final")
 PHANTOM_SUBJECTS, PHANTOM_FRAMES, PHANTOM_EMPTY = 40, 3, 0.3  # many subjects: a small run has something to learn
 
 
@@ -304,7 +304,7 @@ def data_get(arguments: argparse.Namespace) -> None:
 
 
 def _recipe(arguments: argparse.Namespace) -> Recipe:
-    flags = {name: value for name in RECIPE_FLAGS if (value := getattr(arguments, name)) is not None}
+    flags = {name: value for name in RECIPE_FLAGS if (value := getattr(arguments, name, None)) is not None}
     overrides = flags | parse_assignments(arguments.set)
     if arguments.recipe is not None:
         return Recipe.load(arguments.recipe, overrides=overrides)
@@ -346,11 +346,11 @@ def _run_folder(arguments: argparse.Namespace, recipe: Recipe) -> Path:
 def _phantom(name: str, watch: "Watch") -> Path:
     """Return the simulated data set that stands in where no data were named and none are found."""
     from tfseg.data.locate import cache_root, candidates
-    from tfseg.data.phantom import generate
+    from tfseg.data.phantom import VERSION, generate
 
     looked = ", ".join(map(str, candidates(name)))
     _say(f"PHANTOM: no --data was named and none is in {looked}: this run uses simulated images")
-    root = cache_root() / "phantom" / f"{name}-{PHANTOM_SUBJECTS}x{PHANTOM_FRAMES}"
+    root = cache_root() / "phantom" / f"{name}-{PHANTOM_SUBJECTS}x{PHANTOM_FRAMES}-{VERSION}"
     if not root.exists():
         generate(
             name,
@@ -376,12 +376,13 @@ def _source(recipe: Recipe, root: Path, watch: "Watch") -> "Source":
 
 
 def _print_summary(summary: dict[str, Any], *, as_json: bool) -> None:
-    from tfseg.summary import fold_tables
+    from tfseg.summary import comparison_table, fold_tables
 
     if as_json:
         print(json.dumps(summary, indent=2))
         return
-    for table in fold_tables(summary):
+    comparison = comparison_table(summary)
+    for table in [*fold_tables(summary), *([comparison] if comparison else [])]:
         _print_table(table)
 
 

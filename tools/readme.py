@@ -1,14 +1,16 @@
 """Write the README's results and picture from runs; nothing in them is typed by hand.
 
-python tools/readme.py --demo runs/demo         # the picture
-python tools/readme.py --result runs/usgra      # a row of the table of results
-python tools/readme.py                          # the README again, from what tools/readme holds
+python tools/readme.py --demo runs/demo                   # the picture
+python tools/readme.py --result runs/usgra                # a row of the table of results
+tfseg models --json > tools/readme/networks.json          # the table of networks
+python tools/readme.py                                    # the README again, from what tools/readme holds
 """
 
 import argparse
 import json
 import re
 import shutil
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +54,7 @@ def keep(run: Path) -> None:
         "git_commit": provenance["git_commit"],
         "files": summary["files"],
     }
-    (KEPT / f"{about['name']}-{model[1]}.json").write_text(json.dumps(kept, indent=1) + "\n")
+    (KEPT / "results" / f"{about['name']}-{model[1]}.json").write_text(json.dumps(kept, indent=1) + "\n")
 
 
 def command(words: list[str]) -> str:
@@ -69,31 +71,46 @@ def command(words: list[str]) -> str:
 
 
 def rendered(text: str) -> str:
-    """Return the README with the table between its markers written anew."""
-    pattern = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
-    assert pattern.search(text), "README.md has lost its markers <!-- results -->"
-    return pattern.sub(lambda match: match[1] + table() + match[2], text)
+    """Return the README with what is between its markers written anew."""
+    for name, write in SECTIONS.items():
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        assert pattern.search(text), f"README.md has lost its markers <!-- {name} -->"
+        text = pattern.sub(lambda match, write=write: match[1] + write() + match[2], text)
+    return text
 
 
-def table() -> str:
-    """Return the table of results from tools/readme/*.json."""
-    header = ("Data", "Network", "Class", "Images", "Folds", "Dice", "IoU", "Sensitivity", "HD95")
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    commands = []
-    for path in sorted(KEPT.glob("*.json")):
+def results() -> str:
+    """Return the table of results from tools/readme/results/*.json, and their commands."""
+    rows, commands = [], []
+    for path in sorted((KEPT / "results").glob("*.json")):
         kept: dict[str, Any] = json.loads(path.read_text())
         commands.append(kept["command"])
         for file, classes in kept["files"].items():
-            lines += [row(kept, file, name, measured) for name, measured in classes.items()]
-    text = "\n".join(lines) + "\n\n"
-    return text + "```\n" + "".join(f"{line}\n" for line in commands) + "```\n"
+            rows += [row(kept, file, name, measured) for name, measured in classes.items()]
+    header = ("Data", "Network", "Class", "Images", "Folds", "Dice", "IoU", "Sensitivity", "HD95")
+    return table(header, rows) + "\n```\n" + "".join(f"{line}\n" for line in commands) + "```\n"
 
 
-def row(kept: dict[str, Any], file: str, name: str, measured: dict[str, Any]) -> str:
+def networks() -> str:
+    """Return the table of networks from tools/readme/networks.json."""
+    rows = [
+        (row["name"], f"{row['parameters']:,}", f"{row['gmac']:.2f}", row["stride"], row["paper"])
+        for row in json.loads((KEPT / "networks.json").read_text())
+    ]
+    return table(("Network", "Parameters", "GMAC", "Stride", "From"), rows)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Return a Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(map(str, cells))} |\n" for cells in lines)
+
+
+def row(kept: dict[str, Any], file: str, name: str, measured: dict[str, Any]) -> tuple[Any, ...]:
     """Return one class of one file as a row: mean over out-of-fold images [95 % interval over patients]."""
     dice, distance, unit = measured["dice"], measured["hausdorff95"], kept["hausdorff_unit"]
     network = kept["model"] if file == "keras" else f"{kept['model']} ({file})"
-    cells = (
+    return (
         kept["data"]["name"] + (" PHANTOM" if kept["data"]["phantom"] else ""),
         network,
         name,
@@ -104,7 +121,9 @@ def row(kept: dict[str, Any], file: str, name: str, measured: dict[str, Any]) ->
         f"{measured['sensitivity']['mean']:.3f}",
         f"{distance['mean']:.1f} {unit}",
     )
-    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+SECTIONS = {"results": results, "networks": networks}
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import pytest
 from tfseg.data import dataset
 from tfseg.data.images import image_size, network_input, open_image
 from tfseg.data.locate import PHANTOM_MARKER, is_phantom
-from tfseg.data.phantom import LAYOUTS, generate
+from tfseg.data.phantom import LAYOUTS, VERSION, generate
 from tfseg.data.phantom.anatomy import Anatomy
 from tfseg.data.phantom.exam import Plan, is_away, shots
 from tfseg.data.phantom.grid import BEAMS, SAMPLES, Pose, fan_grid, filled, in_image, linear_grid
@@ -159,7 +159,15 @@ def test_nerve_frames_are_those_of_the_challenge(nerve):
 def test_the_marker_says_what_it_is(nerve):
     assert is_phantom(nerve)
     marker = json.loads((nerve / PHANTOM_MARKER).read_text())
-    expected = {"phantom": True, "dataset": "nerve", "subjects": 2, "frames": 3, "seed": 5, "empty_share": 0.5}
+    expected = {
+        "phantom": True,
+        "dataset": "nerve",
+        "version": VERSION,
+        "subjects": 2,
+        "frames": 3,
+        "seed": 5,
+        "empty_share": 0.5,
+    }
     assert marker == expected
 
 

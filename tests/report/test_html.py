@@ -250,6 +250,14 @@ def test_several_files_stand_side_by_side(run_of_two_files):
     assert "for nerve as keras and" in page.text
 
 
+def test_the_files_that_ship_are_compared(run_of_two_files):
+    page = write_report(run_of_two_files).read_text()
+    paired = runs.read_json(run_of_two_files / runs.SUMMARY)["comparisons"]["int8"]["nerve"]
+    section = page[page.index("The files that ship") :]
+    assert f"{paired['dice']['mean']:+.4f}" in section
+    assert f"{paired['flipped']} of {paired['images']}" in section
+
+
 def test_what_was_not_measured_is_not_in_the_report(bare_run):
     for name in (runs.METRICS, runs.SUMMARY, runs.FOLDS):
         (bare_run / name).unlink()
@@ -308,6 +316,26 @@ def test_damaged_file_is_one_line_with_its_name(fake_run, name, content):
     assert str(fake_run) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (fake_run / runs.REPORT).exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda summary: summary["files"]["keras"]["nerve"].pop("dice"),
+        lambda summary: summary["files"]["keras"]["nerve"]["iou"].pop("low"),
+        lambda summary: summary["files"].update(keras=[]),
+        lambda summary: summary.update(files=[1]),
+    ],
+    ids=["no-dice", "no-interval", "list-of-classes", "list-of-files"],
+)
+def test_summary_that_lacks_a_score_is_one_line_with_its_name(fake_run, change):
+    run = fake_run
+    summary = runs.read_json(run / runs.SUMMARY)
+    change(summary)
+    runs.write_json(run / runs.SUMMARY, summary)
+    with pytest.raises(InputError, match=r"summary.json: damaged: no ") as error:
+        write_report(run)
+    assert "\n" not in str(error.value)
 
 
 def test_folder_that_is_no_run_is_refused(tmp_path):

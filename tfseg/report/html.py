@@ -32,6 +32,7 @@ def _page(record: Record) -> str:
     title = f"{record.recipe.model} on {record.data['name']}{', PHANTOM' if record.phantom else ''}"
     sections = [
         ("Scores", results.scores(record)),
+        ("The files that ship", results.deployment(record)),
         ("Found and missed", pictures.distribution(record)),
         ("Best, median and worst", pictures.cases(record)),
         ("Training", pictures.training(record)),

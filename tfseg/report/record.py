@@ -10,7 +10,7 @@ from tfseg.config import Recipe
 from tfseg.data import DATASETS
 from tfseg.data.sample import Dataset
 from tfseg.errors import InputError
-from tfseg.metrics import HOLDOUT, Row, read_rows
+from tfseg.metrics import HOLDOUT, METRICS, Row, read_rows
 from tfseg.report.curves import History, read_history
 
 
@@ -84,6 +84,8 @@ def read_record(run: Path) -> Record:
     """
     recipe = runs.read_recipe(run)
     summary = _optional(run / runs.SUMMARY, ("data", "classes", "hausdorff_unit", "files"))
+    if summary:
+        _require_scores(run / runs.SUMMARY, summary)
     provenance = _mapping(run / runs.PROVENANCE, ("command", "data", "versions", "host"))
     for path, about in (
         (run / runs.PROVENANCE, provenance["data"]),
@@ -106,6 +108,18 @@ def read_record(run: Path) -> Record:
         rows=read_rows(run / runs.METRICS) if (run / runs.METRICS).exists() else [],
         summary=summary,
     )
+
+
+def _require_scores(path: Path, summary: dict[str, Any]) -> None:
+    """Raise InputError unless every file and class has every metric with its mean and interval."""
+    for part in (summary["files"], summary.get(HOLDOUT, {})):
+        for file, by_class in part.items() if isinstance(part, dict) else [(part, None)]:
+            for name in summary["classes"]:
+                entry = by_class.get(name) if isinstance(by_class, dict) else None
+                for metric in METRICS:
+                    scores = entry.get(metric) if isinstance(entry, dict) else None
+                    if not isinstance(scores, dict) or not {"mean", "low", "high", "folds"} <= scores.keys():
+                        raise InputError(f"{path}: damaged: no {metric} of {name} for {file}; restore the file")
 
 
 def _optional(path: Path, keys: Sequence[str] = ()) -> dict[str, Any] | None:

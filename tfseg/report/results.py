@@ -7,7 +7,7 @@ from typing import Any
 from tfseg.metrics import HOLDOUT, Row
 from tfseg.report.markup import Html, element, join, table
 from tfseg.report.record import Record
-from tfseg.summary import fold_tables
+from tfseg.summary import comparison_table, fold_tables
 
 MEASURES = {
     "dice": ("Dice", "overlap of the two outlines: 1 is the same area, 0 is none shared"),
@@ -84,6 +84,24 @@ def scores(record: Record) -> Html:
             )
         )
         parts.append(element("p", folds.note, class_="note"))
+    return join(parts)
+
+
+def deployment(record: Record) -> Html:
+    """Put the files that ship beside the network, and say whose score the final network has."""
+    parts = []
+    comparison = comparison_table(record.summary) if record.summary else None
+    if comparison:
+        rows = [[_broken(cell) for cell in row] for row in comparison.rows]
+        parts += [table(comparison.title, comparison.header, rows), element("p", comparison.note, class_="note")]
+    if record.recipe.final:
+        parts.append(
+            element(
+                "p",
+                "The network in final/ learned from all images of the folds, so none of them can say what it is worth. "
+                "The scores above are those of the folds' networks, trained in the same way on fewer images.",
+            )
+        )
     return join(parts)
 
 

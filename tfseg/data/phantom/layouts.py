@@ -21,6 +21,7 @@ from tfseg.data.phantom.shapes import Points
 from tfseg.errors import InputError
 
 EMPTY_SHARE = 0.5  # the nerve challenge has 0.59
+VERSION = 1  # of what is drawn: a kept phantom of another version is not used again
 
 
 def generate(
@@ -66,7 +67,7 @@ def generate(
         for done, _ in enumerate(LAYOUTS[name](folder, plan), start=1):
             if watch:
                 watch(done, total)
-        marker = {"phantom": True, "dataset": name} | vars(plan)
+        marker = {"phantom": True, "dataset": name, "version": VERSION} | vars(plan)
         (folder / PHANTOM_MARKER).write_text(json.dumps(marker, indent=2) + "\n")
     return total
 
