@@ -91,6 +91,40 @@ def test_the_summary_is_the_mean_of_its_rows(finished):
     assert sum(summary["confusion"].values()) == 40 * 48 * len(dice)
 
 
+def test_a_final_network_learns_from_all_images_and_brings_no_score(tfseg, finished, data, tmp_path):
+    """It starts from a network of other images; weights that have seen these very images are refused."""
+    run, seen = tmp_path / "final", finished[0] / "fold_0" / "model.keras"
+    one_epoch = (
+        "--dataset",
+        "folder",
+        *TRAINING[:2],
+        "--epochs",
+        "1",
+        "--folds",
+        "2",
+        "--batch-size",
+        "4",
+        "--out",
+        run,
+    )
+    refused = tfseg("kfold", "--data", data, *one_epoch, "--weights", seen, status=2)
+    assert "learned from these same images" in refused.stderr
+    assert len(refused.stderr.strip().splitlines()[-1:]) == 1
+    other = tmp_path / "other"
+    shutil.copytree(data, other)
+    for path in (other / "images").iterdir():
+        with Image.open(path) as image:
+            image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(path)
+    for path in (other / "masks").iterdir():
+        with Image.open(path) as mask:
+            mask.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(path)
+    tfseg("kfold", "--data", other, *one_epoch, "--weights", seen, "--final")
+    assert (run / "final" / "model.keras").stat().st_size > 1_000_000
+    assert not (run / "final" / "state.npz").exists()
+    assert {row.fold for row in read_rows(run / "metrics.csv")} == {"0", "1"}
+    assert "learned from all images" in (run / "report.html").read_text()
+
+
 def test_curves_have_one_row_an_epoch(finished):
     run, _ = finished
     with (run / "fold_1" / "history.csv").open() as file:

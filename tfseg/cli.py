@@ -52,6 +52,9 @@ def _parser() -> argparse.ArgumentParser:
 
     kfold = _command(commands, "kfold", "kfold", "train k networks, each scored on patients it never saw")
     _training_arguments(kfold)
+    kfold.add_argument(
+        "--final", action="store_true", default=None, help="train once more on all patients, for the file to ship"
+    )
     train = _command(commands, "train", "train", "train one network: the first fold of kfold alone")
     _training_arguments(train)
 
@@ -123,7 +126,10 @@ def _training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="where the images are; else $TFSEG_DATA/NAME, the cache, a phantom"
     )
-    parser.add_argument("--model", metavar="NAME")
+    parser.add_argument("--model", metavar="NAME", help="see `tfseg models`")
+    parser.add_argument(
+        "--weights", metavar="NAME", help="what its encoder starts from: imagenet, a preset of keras-cv, a .keras file"
+    )
     parser.add_argument("--folds", type=int, metavar="K")
     parser.add_argument("--epochs", type=int, metavar="N")
     parser.add_argument("--image-size", type=int, metavar="PIXELS")

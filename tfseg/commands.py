@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tfseg.progress import Watch
     from tfseg.summary import Table
 
-RECIPE_FLAGS = ("dataset", "model", "folds", "epochs", "image_size", "batch_size", "seed", "deploy", "final")
+RECIPE_FLAGS = ("dataset", "model", "weights", "folds", "epochs", "image_size", "batch_size", "seed", "final")
 PHANTOM_SUBJECTS, PHANTOM_FRAMES, PHANTOM_EMPTY = 40, 3, 0.3  # many subjects: a small run has something to learn
 
 
@@ -43,6 +43,11 @@ def _train(arguments: argparse.Namespace, *, only: int | None) -> None:
         source = _source(recipe, root or _phantom(recipe.dataset, watch), watch)
         if source.phantom:
             _say(f"PHANTOM: {source.root} holds simulated images; no result here says anything about patients")
+        if recipe.weights:
+            _load_tensorflow()
+            from tfseg.models.pretrained import fetch
+
+            fetch(recipe.model, recipe.weights)
         with runs.locked(run):
             runs.sweep(run)
             _load_tensorflow()
@@ -318,8 +323,11 @@ def _check_names(recipe: Recipe) -> None:
     """Refuse an unknown name, or a size the network cannot take, before anything heavy is loaded."""
     from tfseg.losses import loss
     from tfseg.models import network
+    from tfseg.models.pretrained import check
 
     network(recipe.model, image_size=recipe.image_size)
+    if recipe.weights:
+        check(recipe.model, recipe.weights)
     loss(recipe.loss)
     from tfseg.data import dataset
 

@@ -26,6 +26,8 @@ class Recipe:
         dataset: name in tfseg.data.DATASETS.
         classes: names of the classes to learn, in the order of the network's channels; () means the data set's default.
         model: name in tfseg.models.MODELS, with "@variant" where the network has variants.
+        weights: what the encoder starts from: "" for random numbers, "imagenet", a preset of keras-cv, or the path of a
+            .keras file of the same network (see tfseg.models.pretrained).
         image_size: height and width, in pixels, of what the network sees.
         channels: 1 (grey) or 3 (RGB).
         folds: number of patient-wise folds.
@@ -51,11 +53,13 @@ class Recipe:
         precision: "float32", or "bfloat16" to multiply in bfloat16 and keep the weights in float32 (the saved network
             is a float32 network either way): up to twice as fast where the processor has the instructions.
         deterministic: same bytes on every run on the same machine, at some cost in speed.
+        final: train once more on all images, for the file to ship; what it is worth, only the folds can tell.
     """
 
     dataset: str = "nerve"
     classes: tuple[str, ...] = ()
     model: str = "nerve_unet"
+    weights: str = ""
     image_size: int = 128
     channels: int = 1
     folds: int = 5
@@ -78,6 +82,7 @@ class Recipe:
     seed: int = 0
     precision: str = "float32"
     deterministic: bool = False
+    final: bool = False
 
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:

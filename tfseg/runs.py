@@ -31,6 +31,7 @@ SUMMARY = "summary.json"
 REPORT = "report.html"
 MODEL = "model.keras"
 HISTORY = "history.csv"
+FINAL = "final"  # the folder of the network that learned from all images
 PREDICTIONS = "predictions"
 FIGURES = "figures"
 LOCK = "lock"

@@ -17,6 +17,7 @@ from tfseg.data.pipeline import training_batches, validation_batches
 from tfseg.data.pixels import Pixels
 from tfseg.errors import InputError, WorkError
 from tfseg.losses.curves import curve_metrics
+from tfseg.models.pretrained import load_pretrained
 from tfseg.progress import Watch
 
 STATE = "state.npz"
@@ -56,7 +57,8 @@ def train(recipe: Recipe, pixels: Pixels, task: Task, *, watch: Watch) -> keras.
         The network with the weights that `recipe.select` asks for, ending in logits.
 
     Raises:
-        WorkError: the loss became NaN or infinite.
+        InputError: the pretrained weights do not fit.
+        WorkError: the loss became NaN or infinite, or the pretrained weights could not be downloaded.
     """
     if recipe.deterministic:
         import tensorflow as tf
@@ -66,6 +68,9 @@ def train(recipe: Recipe, pixels: Pixels, task: Task, *, watch: Watch) -> keras.
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
     model = _build(recipe, pixels, "mixed_bfloat16" if recipe.precision == "bfloat16" else "float32")
+    if recipe.weights and not (task.folder / STATE).exists():
+        load_pretrained(model, recipe.model, recipe.weights)
+        keras.utils.set_random_seed(seed)  # building the published network drew numbers
     steps = len(task.training) // recipe.batch_size
     loss = losses.loss(recipe.loss)
     model.compile(

@@ -1,0 +1,120 @@
+"""One run at work: its recipe, data and folder, and how its images are scored and summed up."""
+
+import dataclasses
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tfseg import runs
+from tfseg.config import Recipe
+from tfseg.data.source import Source
+from tfseg.evaluate import Scored, evaluate
+from tfseg.inference import Masking, Predict, write_masks
+from tfseg.metrics import COLUMNS, HOLDOUT, Row, read_rows, row_values
+from tfseg.progress import Watch
+from tfseg.summary import summarise
+
+CONFUSION = "confusion.json"
+KERAS = "keras"  # in the column `file`: the network as it was trained
+COUNTS = ("tp", "fp", "fn", "tn")
+Counts = list[dict[str, Any]]  # of one image and class each: "file", "class" and COUNTS in pixels
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Job:
+    """What is trained, on what, and where it goes."""
+
+    recipe: Recipe
+    source: Source
+    run: Path
+    watch: Watch
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes to learn, in the order of the network's channels."""
+        return self.source.dataset.select(self.recipe.classes)
+
+    @property
+    def masking(self) -> Masking:
+        """How the network's output becomes a mask."""
+        return Masking(
+            image_size=self.recipe.image_size,
+            channels=self.recipe.channels,
+            classes=self.classes,
+            threshold=self.recipe.threshold,
+            largest_component=self.recipe.largest_component,
+        )
+
+    def folder(self, fold: int) -> Path:
+        """Return where a fold's files are."""
+        return runs.fold_folder(self.run, fold)
+
+
+def score(
+    job: Job, predict: Predict, names: Sequence[str], fold: str, *, file: str = KERAS, draw: Path | None = None
+) -> tuple[list[Row], Counts]:
+    """Score images, and write what was predicted as PNG files below `draw`, where it is given."""
+    rows: list[Row] = []
+    counts: Counts = []
+    if draw:
+        shutil.rmtree(draw, ignore_errors=True)
+    for name, scored in _scored(job, predict, names, file):
+        if draw:
+            write_masks(scored.prediction, (draw / name).with_suffix(""), job.classes)
+        for class_name, scores in zip(job.classes, scored.scores, strict=True):
+            measured = dataclasses.asdict(scores)
+            counts.append({"file": file, "class": class_name} | {key: measured.pop(key) for key in COUNTS})
+            patient = job.source.groups[name]
+            rows.append(Row(image=name, patient=patient, fold=fold, file=file, class_name=class_name, **measured))
+    return rows, counts
+
+
+def _scored(job: Job, predict: Predict, names: Sequence[str], file: str) -> Iterator[tuple[str, Scored]]:
+    samples = [job.source.samples[name] for name in names]
+    stage = "scoring unseen images" if file == KERAS else f"scoring unseen images, {file}"
+    for done, (name, scored) in enumerate(
+        zip(names, evaluate(predict, samples, job.source.dataset, job.masking), strict=True), 1
+    ):
+        job.watch(stage, done, len(names))
+        yield name, scored
+
+
+def write_scores(folder: Path, rows: Iterable[Row], counts: Iterable[Mapping[str, Any]]) -> None:
+    """Write confusion counts and metrics of one fold; metrics come last and say that it is done."""
+    totals = [{"file": file, "class": name} | total for (file, name), total in _total(counts).items()]
+    runs.write_json(folder / CONFUSION, totals)
+    runs.write_csv(folder / runs.METRICS, COLUMNS, map(row_values, rows))
+
+
+def collect(job: Job) -> dict[str, Any]:
+    """Write metrics.csv and summary.json from what the folds left, and return the summary."""
+    done = [folder for folder in [*runs.fold_folders(job.run), job.run / HOLDOUT] if (folder / runs.METRICS).exists()]
+    rows = [row for folder in done for row in read_rows(folder / runs.METRICS)]
+    summary = summarise_job(job, rows, {folder.name: runs.read_json(folder / CONFUSION) for folder in done})
+    runs.write_csv(job.run / runs.METRICS, COLUMNS, map(row_values, rows))
+    runs.write_json(job.run / runs.SUMMARY, summary)
+    return summary
+
+
+def summarise_job(job: Job, rows: list[Row], counts: Mapping[str, Counts]) -> dict[str, Any]:
+    """Summarise rows and the pixel counts of each fold, the hold-out's apart."""
+    return summarise(
+        rows,
+        _total(entry for name, entries in counts.items() if name != HOLDOUT for entry in entries),
+        classes=job.classes,
+        data=job.source.about(),
+        hausdorff_unit=job.source.unit,
+        seed=job.recipe.seed,
+        holdout_confusion=_total(counts.get(HOLDOUT, [])),
+    )
+
+
+def _total(entries: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], dict[str, int]]:
+    """Add up counts by file and class."""
+    totals: dict[tuple[str, str], dict[str, int]] = {}
+    for entry in entries:
+        total = totals.setdefault((entry["file"], entry["class"]), dict.fromkeys(COUNTS, 0))
+        for key in COUNTS:
+            total[key] += entry[key]
+    return totals
