@@ -157,6 +157,7 @@ def test_batch_norm_of_other_ranks_is_the_stock_one(shape: tuple[int, ...]) -> N
     assert_same(step(ours, x, training=True), step(stock, x, training=True))
 
 
+@pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize(
     ("shape", "mean", "options"),
     [
@@ -167,11 +168,11 @@ def test_batch_norm_of_other_ranks_is_the_stock_one(shape: tuple[int, ...]) -> N
         pytest.param((2, 4, 6, 8), 30, {"groups": 4}, id="far-from-zero"),
     ],
 )
-def test_group_norm_equals_stock(shape: Sequence[int], mean: float, options: dict[str, Any]) -> None:
+def test_group_norm_equals_stock(shape: Sequence[int], mean: float, options: dict[str, Any], training: bool) -> None:
     x = images(*shape, mean=mean)
     ours, stock = twins(GroupNorm, keras.layers.GroupNormalization, x, **options)
     # Thirty standard deviations from zero, inputs themselves keep 30 * 6e-8 of a deviation.
-    assert_same(step(ours, x), step(stock, x), tolerance=1e-5 if mean == 0 else 1e-4)
+    assert_same(step(ours, x, training=training), step(stock, x), tolerance=1e-5 if mean == 0 else 1e-4)
 
 
 def test_group_norm_takes_any_size_at_run_time() -> None:
@@ -266,9 +267,11 @@ def test_norms_in_bfloat16_equal_stock() -> None:
     x = images(2, 5, 4, 8, mean=1)
     for ours, stock, options in (
         (*twins(BatchNorm, keras.layers.BatchNormalization, x), {"training": True}),
-        (*twins(GroupNorm, keras.layers.GroupNormalization, x, groups=4), {}),
+        (*twins(GroupNorm, keras.layers.GroupNormalization, x, groups=4), {"training": True}),
+        (*twins(GroupNorm, keras.layers.GroupNormalization, x, groups=4), {"training": False}),
     ):
-        one, other = step(ours, x, **options), step(stock, x, **options)
+        one = step(ours, x, **options)
+        other = step(stock, x, **(options if isinstance(stock, keras.layers.BatchNormalization) else {}))
         averages = [name for name in one if name.startswith("moving")]
         # Statistics are float32 in both; all else is rounded to 2 ** -8 once or twice.
         assert_same({name: one.pop(name) for name in averages}, {name: other.pop(name) for name in averages})

@@ -93,17 +93,20 @@ class BatchNorm(keras.layers.BatchNormalization):
 
 @keras.saving.register_keras_serializable(package="tfseg")
 class GroupNorm(keras.layers.GroupNormalization):
-    """keras.layers.GroupNormalization in fewer passes over memory.
+    """keras.layers.GroupNormalization in fewer passes over memory, and in operations that phones have.
 
-    Forward and backward of 8 x 128 x 128 x 8 numbers in 8 groups: 8.2 ms became 3.7 on one core of an AMD EPYC.
+    Forward and backward of 8 x 128 x 128 x 8 numbers in 8 groups: 8.2 ms became 3.7 on one core of an AMD EPYC. Outside
+    training nothing has more than four dimensions and no shape is computed, so that a converted network stays in one
+    piece; the stock layer's reshapes cut it into some hundred.
     """
 
-    def call(self, inputs: Tensor) -> Tensor:
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """Normalize (B, H, W, C) over the pixels and channels of each group."""
         if not _fusible(self, inputs) or inputs.dtype == "float64":
             return super().call(inputs)
         channels = inputs.shape[-1]
-        y = _group_norm(
+        normalize = _group_norm if training else _plain_group_norm
+        y = normalize(
             tf.cast(inputs, "float32"),
             tf.convert_to_tensor(self.gamma) if self.scale else tf.ones(channels),
             tf.convert_to_tensor(self.beta) if self.center else tf.zeros(channels),
@@ -111,6 +114,17 @@ class GroupNorm(keras.layers.GroupNormalization):
             epsilon=self.epsilon,
         )
         return tf.cast(y, self.compute_dtype)
+
+
+def _plain_group_norm(x: Tensor, gamma: Tensor, beta: Tensor, *, groups: int, epsilon: float) -> Tensor:
+    size = x.shape[-1] // groups
+    averaging = np.kron(np.eye(groups), np.full((size, size), 1 / size)).astype("float32")  # (C, C), block by block
+
+    def group_mean(x: Tensor) -> Tensor:  # (B, H, W, C) -> (B, 1, 1, C), equal within a group
+        return tf.nn.conv2d(tf.reduce_mean(x, axis=(1, 2), keepdims=True), averaging[None, None], 1, "VALID")
+
+    centred = x - group_mean(x)
+    return centred * (tf.math.rsqrt(group_mean(tf.square(centred)) + epsilon) * gamma) + beta
 
 
 def _fusible(layer: keras.Layer, x: Tensor) -> bool:
