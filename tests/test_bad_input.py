@@ -137,18 +137,6 @@ def test_unreadable_image(tfseg, unprivileged, data, tmp_path):
     assert "permission" in result.stderr.splitlines()[-1].lower()
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A disk of a few megabytes."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = shutil.which("mount")
-    if mount is None or subprocess.run([mount, "-t", "tmpfs", "-o", "size=4m", "tmpfs", disk], check=False).returncode:
-        pytest.skip("a small disk needs the right to mount a tmpfs (root)")
-    yield disk
-    subprocess.run([shutil.which("umount") or "umount", disk], check=True)
-
-
 def test_full_disk_keeps_what_was_there_and_says_how_to_go_on(tfseg, data, small_disk):
     kept = small_disk / "kept.txt"
     kept.write_text("mine")

@@ -59,13 +59,46 @@ def _parser() -> argparse.ArgumentParser:
     _training_arguments(train)
 
     evaluate = _command(commands, "evaluate", "evaluate", "score a run's networks again, on its own or other data")
-    evaluate.add_argument("run", type=Path, metavar="RUN", help="a run folder")
+    evaluate.add_argument("run", type=Path, metavar="RUN", help="a run folder, or a .tflite file")
     evaluate.add_argument("--dataset", metavar="NAME", help="another data set than the run's")
     evaluate.add_argument("--data", type=Path, metavar="DIR", help="where its images are")
     _json_argument(evaluate)
 
+    convert = _command(
+        commands, "convert", "convert", "turn a run's network into the .tflite file that ships, and prove it"
+    )
+    convert.add_argument(
+        "path",
+        type=Path,
+        nargs="?",
+        metavar="RUN | MODEL.keras",
+        help="a run folder (else the newest one), or a network",
+    )
+    for precision, text in (
+        ("fp32", "32-bit numbers"),
+        ("fp16", "16-bit weights: half the size"),
+        ("dynamic", "8-bit weights, float activations"),
+        ("int8", "8-bit numbers throughout, calibrated on images that the network learned from"),
+    ):
+        convert.add_argument(
+            f"--{precision}", dest="precisions", action="append_const", const=precision, default=[], help=text
+        )
+    convert.add_argument("--input", default="uint8", metavar="uint8|float32", help="camera bytes, or 0 to 1")
+    convert.add_argument("--head", default="probability", metavar="probability|mask|logits", help="what comes out")
+    convert.add_argument("--image-size", type=int, metavar="PIXELS", help="another size than that of the training")
+    convert.add_argument("--keep-float", default="", metavar="REGEX", help="layers of an int8 file to keep in float")
+    convert.add_argument("--calibration", type=Path, metavar="DIR", help="images for --int8 of a MODEL.keras")
+    convert.add_argument("--data", type=Path, metavar="DIR", help="where the run's images are now")
+    convert.add_argument("--out", type=Path, metavar="FILE", help="else RUN/MODEL-PRECISION.tflite")
+    convert.add_argument(
+        "--max-drop", type=float, default=0.005, metavar="DICE", help="fail when the file loses more (default 0.005)"
+    )
+    _json_argument(convert)
+
     predict = _command(commands, "predict", "predict", "write masks of images at their original resolution")
-    predict.add_argument("run", type=Path, metavar="RUN", help="a run folder (the mean of its folds), or a .keras file")
+    predict.add_argument(
+        "run", type=Path, metavar="RUN", help="a run folder (the mean of its folds), a .keras or a .tflite file"
+    )
     predict.add_argument("inputs", type=Path, nargs="+", metavar="INPUT", help="images, or folders of images")
     predict.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the masks go")
     predict.add_argument("--overlay", action="store_true", help="also write each image with the mask's outline")
@@ -135,6 +168,9 @@ def _training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image-size", type=int, metavar="PIXELS")
     parser.add_argument("--batch-size", type=int, metavar="N")
     parser.add_argument("--seed", type=int, metavar="N")
+    parser.add_argument(
+        "--deploy", metavar="FILES", help="also score these files: any of fp16,dynamic,int8 (fp32 comes with them)"
+    )
     parser.add_argument("--recipe", type=Path, metavar="FILE", help="TOML; else the data set's own in tfseg/recipes")
     parser.add_argument("--set", action="append", default=[], metavar="key=value", help="any key of the recipe")
     parser.add_argument("--out", type=Path, metavar="DIR", help="the run folder; else runs/DATASET-MODEL-NUMBER")

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfseg.config import Recipe, parse_assignments
-from tfseg.errors import InputError
+from tfseg.errors import InputError, WorkError
 
 if TYPE_CHECKING:
     from tfseg.data.source import Source
+    from tfseg.lite.convert import Options
     from tfseg.progress import Watch
     from tfseg.summary import Table
 
-RECIPE_FLAGS = ("dataset", "model", "weights", "folds", "epochs", "image_size", "batch_size", "seed", "final")
+RECIPE_FLAGS = ("dataset", "model", "weights", "folds", "epochs", "image_size", "batch_size", "seed", "deploy", "final")
 PHANTOM_SUBJECTS, PHANTOM_FRAMES, PHANTOM_EMPTY = 40, 3, 0.3  # many subjects: a small run has something to learn
 
 
@@ -62,6 +63,9 @@ def _train(arguments: argparse.Namespace, *, only: int | None) -> None:
 
 def evaluate(arguments: argparse.Namespace) -> None:
     """tfseg evaluate."""
+    if arguments.run.suffix == ".tflite":
+        _evaluate_file(arguments)
+        return
     from tfseg import runs
     from tfseg.data import dataset
     from tfseg.data.locate import find
@@ -70,11 +74,10 @@ def evaluate(arguments: argparse.Namespace) -> None:
     recipe = runs.read_recipe(arguments.run)
     name = arguments.dataset or recipe.dataset
     dataset(name)
-    about = runs.read_json(arguments.run / runs.PROVENANCE)["data"]
     own = arguments.data is None and name == recipe.dataset
-    root = Path(about["root"]) if own else find(name, arguments.data)
-    if root is None or not root.is_dir():
-        raise InputError(f"{root or name}: the images are not there; name their folder with --data DIR")
+    root = _run_data(arguments.run) if own else find(name, arguments.data)
+    if root is None:
+        raise InputError(f"{name}: the images are not there; name their folder with --data DIR")
     with progress() as watch:
         source = _source(Recipe.from_mapping({"dataset": name}, base=recipe), root, watch)
         _load_tensorflow()
@@ -84,6 +87,125 @@ def evaluate(arguments: argparse.Namespace) -> None:
     _print_summary(summary, as_json=arguments.json)
 
 
+def _run_data(run: Path) -> Path:
+    """Return the folder of images that a run learned from."""
+    from tfseg import runs
+
+    root = Path(runs.read_json(run / runs.PROVENANCE)["data"]["root"])
+    if not root.is_dir():
+        raise InputError(f"{root}: the images are not there; name their folder with --data DIR")
+    return root
+
+
+def _evaluate_file(arguments: argparse.Namespace) -> None:
+    _load_tensorflow()
+    from tfseg.data import dataset
+    from tfseg.data.locate import find
+    from tfseg.deploy import score_file
+    from tfseg.lite import metadata
+    from tfseg.progress import progress
+
+    about = metadata.read(arguments.run)
+    name = arguments.dataset or about.dataset
+    dataset(name).select(about.classes)
+    root = find(name, arguments.data)
+    if root is None:
+        raise InputError(f"{name}: the images are not there; name their folder with --data DIR")
+    with progress() as watch:
+        source = _source(Recipe.from_mapping({"dataset": name, "channels": about.channels}), root, watch)
+        summary = score_file(arguments.run, source, watch=watch)
+    _print_summary(summary, as_json=arguments.json)
+
+
+def convert(arguments: argparse.Namespace) -> None:
+    """tfseg convert."""
+    from tfseg import runs
+
+    if not arguments.precisions:
+        raise InputError("say what kind of file: --fp32, --fp16, --dynamic or --int8")
+    path = arguments.path or runs.newest(Path("runs"))
+    if path is None:
+        raise InputError("no run in runs: name a run folder or a .keras file")
+    if arguments.out and len(arguments.precisions) > 1:
+        raise InputError(f"--out {arguments.out}: name one kind of file, or leave --out to tfseg")
+    single = path.suffix == ".keras"
+    if single:
+        folder, name = path.parent, path.stem
+    else:
+        folder, name = path, runs.read_recipe(path).model.replace("@", "_")
+    targets = {kind: arguments.out or folder / f"{name}-{kind}.tflite" for kind in dict.fromkeys(arguments.precisions)}
+    for target in targets.values():
+        if target.suffix != ".tflite":
+            raise InputError(f"--out {target}: the name of such a file ends in .tflite")
+        if target.exists():
+            raise InputError(f"{target}: exists already; choose another place with --out, or remove it")
+    if single and not path.is_file():
+        raise InputError(f"{path}: no such file")
+    (_convert_file if single else _convert_run)(arguments, path, targets)
+
+
+def _convert_file(arguments: argparse.Namespace, path: Path, targets: dict[str, Path]) -> None:
+    from tfseg.progress import progress
+
+    _load_tensorflow()
+    from tfseg.deploy import convert_file
+
+    with progress() as watch:
+        for kind, target in targets.items():
+            convert_file(path, _options(arguments, kind), target, images=arguments.calibration, watch=watch)
+            _say(
+                f"{target}: {target.stat().st_size / 1e6:.2f} MB; not scored: convert its run to know what it is worth"
+            )
+    if arguments.json:
+        print(json.dumps({"written": [str(target) for target in targets.values()]}, indent=2))
+
+
+def _convert_run(arguments: argparse.Namespace, run: Path, targets: dict[str, Path]) -> None:
+    from tfseg import runs
+    from tfseg.progress import progress
+
+    if arguments.calibration:
+        raise InputError("--calibration goes with a .keras file; a run calibrates on images that it learned from")
+    recipe = runs.read_recipe(run)
+    root = arguments.data or _run_data(run)
+    lost = []
+    with progress() as watch:
+        source = _source(recipe, root, watch)
+        if source.fingerprint != runs.read_json(run / runs.PROVENANCE)["data"]["fingerprint"]:
+            raise InputError(f"{root}: holds other images than {run} learned from; name those with --data DIR")
+        with runs.locked(run):
+            _load_tensorflow()
+            from tfseg.deploy import drops, ship
+            from tfseg.job import Job
+            from tfseg.report.html import write_report
+
+            job = Job(recipe=recipe, source=source, run=run, watch=watch)
+            for kind, target in targets.items():
+                summary = ship(job, _options(arguments, kind), target)
+                _print_summary(summary, as_json=arguments.json, comparison_only=True)
+                _say(f"{target}: {target.stat().st_size / 1e6:.2f} MB")
+                lost += [
+                    f"{target}: loses {drop:.4f} Dice of {name}, more than --max-drop {arguments.max_drop:g}"
+                    for name, drop in drops(summary, kind).items()
+                    if drop > arguments.max_drop
+                ]
+            write_report(run)
+    if lost:
+        raise WorkError(f"{'; '.join(lost)}; the file is kept, and says so")
+
+
+def _options(arguments: argparse.Namespace, precision: str) -> "Options":
+    from tfseg.lite.convert import Options
+
+    return Options(
+        precision=precision,
+        input=arguments.input,
+        head=arguments.head,
+        image_size=arguments.image_size,
+        keep_float=arguments.keep_float if precision == "int8" else "",
+    )
+
+
 def predict(arguments: argparse.Namespace) -> None:
     """tfseg predict."""
     from tfseg import runs
@@ -91,15 +213,19 @@ def predict(arguments: argparse.Namespace) -> None:
     from tfseg.progress import progress
 
     images = expand(arguments.inputs)
-    if arguments.run.suffix != ".keras":
+    if arguments.run.suffix not in (".keras", ".tflite"):
         runs.read_recipe(arguments.run)
     elif not arguments.run.is_file():
         raise InputError(f"{arguments.run}: no such file")
     _load_tensorflow()
     from tfseg.inference import open_network, write_masks
+    from tfseg.lite.interpret import open_file
     from tfseg.overlays import overlay, write_png
 
-    predictor, masking = open_network(arguments.run, fold=arguments.fold)
+    if arguments.run.suffix == ".tflite":
+        predictor, masking = open_file(arguments.run)
+    else:
+        predictor, masking = open_network(arguments.run, fold=arguments.fold)
     classes = masking.classes
     if arguments.class_name is not None:
         if arguments.class_name not in classes:
@@ -383,14 +509,14 @@ def _source(recipe: Recipe, root: Path, watch: "Watch") -> "Source":
     )
 
 
-def _print_summary(summary: dict[str, Any], *, as_json: bool) -> None:
+def _print_summary(summary: dict[str, Any], *, as_json: bool, comparison_only: bool = False) -> None:
     from tfseg.summary import comparison_table, fold_tables
 
     if as_json:
         print(json.dumps(summary, indent=2))
         return
     comparison = comparison_table(summary)
-    for table in [*fold_tables(summary), *([comparison] if comparison else [])]:
+    for table in [*([] if comparison_only else fold_tables(summary)), *([comparison] if comparison else [])]:
         _print_table(table)
 
 

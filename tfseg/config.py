@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from tfseg.errors import InputError
 
+FILES = ("fp32", "fp16", "dynamic", "int8")  # that a network is converted to
 AUGMENTATIONS = ("none", "nerve", "mobile", "probe", "strong")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "cosine", "plateau")
@@ -53,6 +54,8 @@ class Recipe:
         precision: "float32", or "bfloat16" to multiply in bfloat16 and keep the weights in float32 (the saved network
             is a float32 network either way): up to twice as fast where the processor has the instructions.
         deterministic: same bytes on every run on the same machine, at some cost in speed.
+        deploy: files to convert each fold's network to and to score on the images that it never saw, beside fp32: any
+            of "fp16", "dynamic" and "int8".
         final: train once more on all images, for the file to ship; what it is worth, only the folds can tell.
     """
 
@@ -82,6 +85,7 @@ class Recipe:
     seed: int = 0
     precision: str = "float32"
     deterministic: bool = False
+    deploy: tuple[str, ...] = ()
     final: bool = False
 
     def __post_init__(self) -> None:
@@ -99,6 +103,9 @@ class Recipe:
                 "set validation to a share of the training patients, for example validation = 0.1"
             )
 
+        for name in self.deploy:
+            if name not in FILES:
+                raise InputError(f"deploy = {name!r} is none of {', '.join(FILES)}")
         if self.ema and self.select == "best":
             raise InputError("ema keeps an average of all weights, select = 'best' those of one epoch: choose one")
 

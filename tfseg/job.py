@@ -8,6 +8,7 @@ from typing import Any
 
 from tfseg import runs
 from tfseg.config import Recipe
+from tfseg.data import folds
 from tfseg.data.source import Source
 from tfseg.evaluate import Scored, evaluate
 from tfseg.inference import Masking, Predict, write_masks
@@ -49,6 +50,20 @@ class Job:
     def folder(self, fold: int) -> Path:
         """Return where a fold's files are."""
         return runs.fold_folder(self.run, fold)
+
+
+def training_part(job: Job, split: dict[str, list[str]], fold: int | None) -> tuple[list[str], list[str]]:
+    """Return the images that a fold's network, or the final one, learns from, and those behind its validation curves.
+
+    Where the recipe sets no share aside, a fold watches the images that it is scored on, and the final network those
+    of the first fold, which it learns from, too.
+    """
+    rest = [name for other in range(job.recipe.folds) if other != fold for name in split[str(other)]]
+    if not job.recipe.validation:
+        return rest, split[str(fold or 0)]
+    groups, labels = [job.source.groups[name] for name in rest], [job.source.labels[name] for name in rest]
+    seed = job.recipe.seed + (job.recipe.folds if fold is None else fold)
+    return folds.validation_split(rest, groups, labels, share=job.recipe.validation, seed=seed)
 
 
 def score(

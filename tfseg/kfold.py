@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tfseg import losses, models, runs
+from tfseg import deploy, losses, models, runs
 from tfseg.config import Recipe
 from tfseg.data import folds
 from tfseg.data.pixels import Pixels, decode
 from tfseg.data.source import Source
 from tfseg.errors import InputError
 from tfseg.inference import open_network
-from tfseg.job import Counts, Job, collect, score, summarise_job, write_scores
+from tfseg.job import Counts, Job, collect, score, summarise_job, training_part, write_scores
 from tfseg.metrics import HOLDOUT, Row
 from tfseg.models.files import Card, open_file, save
 from tfseg.progress import Watch
@@ -44,7 +44,7 @@ def kfold(
     models.network(recipe.model, image_size=recipe.image_size)
     split = _begin(job, command)
     chosen = list(range(recipe.folds)) if only is None else [only]
-    parts = {fold: _training_part(job, split, fold) for fold in chosen}
+    parts = {fold: training_part(job, split, fold) for fold in chosen}
     for training, _ in parts.values():
         check_task(recipe, len(training))
     todo = [fold for fold in chosen if not (job.folder(fold) / runs.METRICS).exists()]
@@ -53,12 +53,13 @@ def kfold(
         pixels = _decode(job)
         for fold in todo:
             _train_part(job, pixels, parts[fold], fold, job.folder(fold), watch=_share(watch, chosen, fold))
-            _score_fold(job, fold, split[str(fold)])
+            _score_fold(job, fold, parts[fold][0], split[str(fold)])
             (job.folder(fold) / STATE).unlink(missing_ok=True)
         if final:
-            _train_part(job, pixels, _training_part(job, split, None), None, final, watch=watch)
+            _train_part(job, pixels, training_part(job, split, None), None, final, watch=watch)
         pixels.close()
     if final:
+        deploy.convert_network(job, final, training_part(job, split, None)[0], None)
         (final / STATE).unlink(missing_ok=True)
     if split.get(HOLDOUT) and not (run / HOLDOUT / runs.METRICS).exists():
         draw = run / HOLDOUT / runs.PREDICTIONS
@@ -125,20 +126,6 @@ def _begin(job: Job, command: Sequence[str]) -> dict[str, list[str]]:
     return split
 
 
-def _training_part(job: Job, split: dict[str, list[str]], fold: int | None) -> tuple[list[str], list[str]]:
-    """Return the images that a fold's network, or the final one, learns from, and those behind its validation curves.
-
-    Where the recipe sets no share aside, a fold watches the images that it is scored on, and the final network those
-    of the first fold, which it learns from, too.
-    """
-    rest = [name for other in range(job.recipe.folds) if other != fold for name in split[str(other)]]
-    if not job.recipe.validation:
-        return rest, split[str(fold or 0)]
-    groups, labels = [job.source.groups[name] for name in rest], [job.source.labels[name] for name in rest]
-    seed = job.recipe.seed + (job.recipe.folds if fold is None else fold)
-    return folds.validation_split(rest, groups, labels, share=job.recipe.validation, seed=seed)
-
-
 def _decode(job: Job) -> Pixels:
     return decode(
         job.run / PIXELS,
@@ -177,10 +164,13 @@ def _train_part(
     save(network, path, card)
 
 
-def _score_fold(job: Job, fold: int, unseen: Sequence[str]) -> None:
-    """Score a fold's network on the images that it never saw."""
+def _score_fold(job: Job, fold: int, training: Sequence[str], unseen: Sequence[str]) -> None:
+    """Score a fold's network, and the files that it is converted to, on the images that it never saw."""
     folder = job.folder(fold)
     rows, counts = score(job, open_network(job.run, fold=fold)[0], unseen, str(fold), draw=folder / runs.PREDICTIONS)
+    for file, predict in deploy.convert_network(job, folder, training, fold).items():
+        more_rows, more_counts = score(job, predict, unseen, str(fold), file=file)
+        rows, counts = rows + more_rows, counts + more_counts
     write_scores(folder, rows, counts)
 
 

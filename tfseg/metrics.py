@@ -53,7 +53,7 @@ class Row:
         image: posix path of the image file, relative to the data root.
         patient: the patient, or the group of near-duplicates where patients are unknown.
         fold: the number of the fold that held the image out, in digits, or "holdout".
-        file: which network file was scored: keras, fp32, fp16 or int8.
+        file: which network file was scored: keras, fp32, fp16, dynamic or int8.
         class_name: the class.
         dice to prediction_empty: see `Scores`.
     """

@@ -1,0 +1,172 @@
+"""From a run's networks to the files that ship, and the proof of what these are worth on patients they never saw."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tfseg import runs
+from tfseg.config import Recipe
+from tfseg.data import folds
+from tfseg.data.images import network_input, read_image
+from tfseg.data.source import Source
+from tfseg.errors import InputError
+from tfseg.inference import Masking, Predict
+from tfseg.job import CONFUSION, KERAS, Counts, Job, collect, score, summarise_job, training_part, write_scores
+from tfseg.lite import interpret, metadata
+from tfseg.lite.calibration import Calibration, choose
+from tfseg.lite.convert import Options, convert
+from tfseg.metrics import HOLDOUT, Row, read_rows
+from tfseg.models.files import open_file
+from tfseg.predict import expand
+from tfseg.progress import Watch
+
+REFERENCE = "fp32"  # is converted whenever another file is: what it loses, the conversion loses
+
+
+def convert_network(job: Job, folder: Path, training: Sequence[str], fold: int | None) -> dict[str, Predict]:
+    """Convert the network in `folder` to the files that the recipe names, and open them.
+
+    Args:
+        job: the run.
+        folder: holds the network; a file that it holds already is not made again.
+        training: the images that the network learned from: int8 files are calibrated on some of them.
+        fold: of the network; None for the final one.
+    """
+    if not job.recipe.deploy:
+        return {}
+    paths = {file: folder / f"{file}.tflite" for file in dict.fromkeys((REFERENCE, *job.recipe.deploy))}
+    for path in paths.values():
+        if not path.exists():
+            options = Options(precision=path.stem)
+            runs.write_whole(path, _converted(job, folder / runs.MODEL, options, training, fold))
+    return {file: interpret.open_file(path)[0] for file, path in paths.items()}
+
+
+def ship(job: Job, options: Options, out: Path) -> dict[str, Any]:
+    """Convert a finished run: each fold's network, scored on the images that it never saw, and the one that ships.
+
+    That one is the final network where the run has trained it, else the first fold's. Files of the default form stay in
+    the folds' folders, and their scores in the run's metrics, summary and report.
+
+    Args:
+        job: the run, locked by the caller.
+        options: what kind of file.
+        out: where the file that ships goes; its metadata hold the proof.
+
+    Returns:
+        A summary like that of the run, of the networks and this kind of file alone.
+
+    Raises:
+        InputError: the run holds no trained network or no scores of it.
+    """
+    split = folds.load(job.run / runs.FOLDS, list(job.source.samples.values()), job.source.root)
+    done = [fold for fold in range(job.recipe.folds) if (job.folder(fold) / runs.METRICS).exists()]
+    if not done:
+        raise InputError(f"{job.run}: no fold has been trained and scored yet; go on with it: --resume")
+    rows: list[Row] = []
+    counts: dict[str, Counts] = {}
+    kept = options == Options(precision=options.precision)
+    for fold in done:
+        folder, training = job.folder(fold), training_part(job, split, fold)[0]
+        content = _converted(job, folder / runs.MODEL, options, training, fold)
+        predict = interpret.predict(content, metadata.parse(content, str(folder)))
+        new_rows, new_counts = score(job, predict, split[str(fold)], str(fold), file=options.precision)
+        old_rows = [row for row in read_rows(folder / runs.METRICS) if row.file != options.precision]
+        old_counts = [entry for entry in runs.read_json(folder / CONFUSION) if entry["file"] != options.precision]
+        rows += [row for row in old_rows if row.file == KERAS] + new_rows
+        counts[str(fold)] = [entry for entry in old_counts if entry["file"] == KERAS] + new_counts
+        if kept:
+            runs.write_whole(folder / f"{options.precision}.tflite", content)
+            write_scores(folder, old_rows + new_rows, old_counts + new_counts)
+    if kept:
+        collect(job)
+    summary = summarise_job(job, rows, counts)
+    final = job.run / runs.FINAL / runs.MODEL
+    fold = None if final.exists() else done[0]
+    path = final if fold is None else job.folder(fold) / runs.MODEL
+    content = _converted(job, path, options, training_part(job, split, fold)[0], fold)
+    about = dataclasses.replace(metadata.parse(content, str(out)), proof=summary["comparisons"][options.precision])
+    runs.write_whole(out, metadata.attach(content, about))
+    return summary
+
+
+def convert_file(path: Path, options: Options, out: Path, *, images: Path | None, watch: Watch) -> None:
+    """Convert one network file, calibrated on a folder of images where the options ask for int8; nothing is scored."""
+    network, card = open_file(path)
+    calibration = None
+    if options.precision == "int8":
+        if images is None:
+            raise InputError(f"{path}: an int8 file needs images to calibrate on: name a folder with --calibration DIR")
+        calibration = _folder_calibration(images, network.input_shape[-1], options.image_size or network.input_shape[1])
+    content = convert(network, card, options, calibration=calibration, watch=watch)
+    runs.write_whole(out, content)
+
+
+def drops(summary: Mapping[str, Any], precision: str) -> dict[str, float]:
+    """Return by how much the mean Dice of each class is lower in the file than in the network."""
+    return {name: -paired["dice"]["mean"] for name, paired in summary["comparisons"][precision].items()}
+
+
+def score_file(path: Path, source: Source, *, watch: Watch) -> dict[str, Any]:
+    """Score a .tflite file on images that it never saw, and return a summary; nothing is written.
+
+    On other data than it learned from these are all images, as fold "holdout"; on the same data, those of its fold.
+
+    Raises:
+        InputError: `path` is no file of tfseg, or it has learned from all of these images.
+    """
+    about = metadata.read(path)
+    predict, masking = interpret.open_file(path)
+    names, fold = list(source.samples), HOLDOUT
+    if about.fingerprint == source.fingerprint:
+        tables = [folder / runs.FOLDS for folder in path.resolve().parents[:2]]
+        table = next((table for table in tables if table.exists()), None)
+        if about.fold is None or table is None:
+            raise InputError(
+                f"{path}: learned from these very images; what it is worth, its run says: tfseg report RUN"
+            )
+        fold = str(about.fold)
+        names = folds.load(table, list(source.samples.values()), source.root)[fold]
+    job = Job(recipe=_recipe_of(masking, source), source=source, run=path.parent, watch=watch)
+    rows, counts = score(job, predict, names, fold, file=about.precision)
+    return summarise_job(job, rows, {fold: counts})
+
+
+def _recipe_of(masking: Masking, source: Source) -> Recipe:
+    return Recipe.from_mapping(
+        {
+            "dataset": source.dataset.name,
+            "classes": masking.classes,
+            "image_size": masking.image_size,
+            "channels": masking.channels,
+            "threshold": masking.threshold,
+            "largest_component": masking.largest_component,
+        }
+    )
+
+
+def _converted(job: Job, path: Path, options: Options, training: Sequence[str], fold: int | None) -> bytes:
+    """Convert a network of the run; an int8 file is calibrated on some of the images that the network learned from."""
+    network, card = open_file(path)
+    calibration = _run_calibration(job, training, fold, options) if options.precision == "int8" else None
+    return convert(network, card, options, calibration=calibration, training=job.run.name, watch=job.watch)
+
+
+def _run_calibration(job: Job, training: Sequence[str], fold: int | None, options: Options) -> Calibration:
+    recipe = job.recipe
+    seed = recipe.seed + (recipe.folds if fold is None else fold)
+    names = choose(training, [job.source.labels[name] for name in training], seed=seed)
+    size = options.image_size or recipe.image_size
+    images = [
+        network_input(read_image(job.source.samples[name].image, channels=recipe.channels), size) for name in names
+    ]
+    return Calibration(names=tuple(names), images=images)
+
+
+def _folder_calibration(folder: Path, channels: int, size: int) -> Calibration:
+
+    found = expand([folder])
+    names = choose(list(found), [()] * len(found), seed=0)
+    images = [network_input(read_image(found[name], channels=channels), size) for name in names]
+    return Calibration(names=tuple(names), images=images)
