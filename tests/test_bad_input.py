@@ -214,3 +214,14 @@ def test_a_folder_that_is_no_run_is_not_written_to(refused, data, tmp_path):
     (tmp_path / "run" / "thesis.tex").write_text("mine")
     assert "thesis.tex" in refused(data=data)
     assert tree(tmp_path / "run") == {"thesis.tex": b"mine"}
+
+
+def test_a_size_that_only_the_recipe_asked_for_is_fitted_to_the_network(tfseg, tmp_path):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('dataset = "folder"\nimage_size = 112\n')
+    words = ("train", "--recipe", recipe, "--model", "mobilevitv2", "--data", tmp_path / "nowhere")
+    said = tfseg(*words, status=2).stderr.splitlines()
+    assert said[0] == "image_size = 128: the recipe's 112 is no multiple of 64, which mobilevitv2 takes"
+    refused = tfseg(*words, "--image-size", "112", status=2).stderr.splitlines()
+    assert len(refused) == 1
+    assert "image_size = 112" in refused[0]

@@ -438,11 +438,26 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
     flags = {name: value for name in RECIPE_FLAGS if (value := getattr(arguments, name, None)) is not None}
     overrides = flags | parse_assignments(arguments.set)
     if arguments.recipe is not None:
-        return Recipe.load(arguments.recipe, overrides=overrides)
-    name = overrides.get("dataset", Recipe.dataset)
-    own = resources.files("tfseg") / "recipes" / f"{name}.toml"
-    with resources.as_file(own) as path:
-        return Recipe.load(path, overrides=overrides) if path.is_file() else Recipe.from_mapping(overrides)
+        recipe = Recipe.load(arguments.recipe, overrides=overrides)
+    else:
+        own = resources.files("tfseg") / "recipes" / f"{overrides.get('dataset', Recipe.dataset)}.toml"
+        with resources.as_file(own) as path:
+            recipe = Recipe.load(path, overrides=overrides) if path.is_file() else Recipe.from_mapping(overrides)
+    return recipe if "image_size" in overrides else _fitting(recipe)
+
+
+def _fitting(recipe: Recipe) -> Recipe:
+    """Enlarge an image size that nobody asked for, the recipe's, to what the network takes."""
+    from tfseg.models import network
+
+    stride = network(recipe.model)[0].stride
+    size = -(-recipe.image_size // stride) * stride
+    if size == recipe.image_size:
+        return recipe
+    _say(
+        f"image_size = {size}: the recipe's {recipe.image_size} is no multiple of {stride}, which {recipe.model} takes"
+    )
+    return Recipe.from_mapping({"image_size": size}, base=recipe)
 
 
 def _check_names(recipe: Recipe) -> None:
