@@ -107,6 +107,11 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--fold", type=int, metavar="K", help="one fold's network instead of the mean of all")
     _json_argument(predict)
 
+    inspect = _command(commands, "inspect", "inspect", "what a .tflite file holds, costs, and asks of a phone")
+    inspect.add_argument("file", type=Path, metavar="FILE", help="a .tflite file, of any tool")
+    inspect.add_argument("--gpu", action="store_true", help="also run it on the GPU accelerator")
+    _json_argument(inspect)
+
     report = _command(commands, "report", "report", "write report.html again from the run's files")
     report.add_argument("run", type=Path, metavar="RUN", help="a run folder")
 

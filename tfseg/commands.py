@@ -1,6 +1,7 @@
 """What each command does once its words are understood; TensorFlow loads only after everything cheap was checked."""
 
 import argparse
+import dataclasses
 import json
 import os
 import sys
@@ -254,6 +255,17 @@ def predict(arguments: argparse.Namespace) -> None:
         print(json.dumps({"written": [str(path) for path in written]}, indent=2))
     else:
         _say(f"{len(images)} images: {len(written)} files in {arguments.out}")
+
+
+def inspect(arguments: argparse.Namespace) -> None:
+    """tfseg inspect."""
+    from tfseg.lite import gpu
+    from tfseg.lite import inspect as inspecting
+
+    found = inspecting.inspect(arguments.file)
+    if arguments.gpu:
+        found = dataclasses.replace(found, run=gpu.run(arguments.file))
+    print(json.dumps(found.to_json(), indent=2) if arguments.json else "\n".join(inspecting.lines(found)))
 
 
 def report(arguments: argparse.Namespace) -> None:
