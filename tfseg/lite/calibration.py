@@ -8,7 +8,7 @@ leaves steps for the border, and clipping them changes no probability.
 """
 
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -84,7 +84,7 @@ def find_ranges(
     measure = _measuring(network, names, activation)
     histograms = {name: np.zeros(_BINS) for name in names}
     for done, image in enumerate(calibration.images, 1):
-        signs = np.random.default_rng(done).choice(np.float32([-1, 1]), network.outputs[0].shape)
+        signs = np.random.default_rng(done).choice(np.array([-1, 1], np.float32), network.outputs[0].shape)
         values = measure(tf.constant(image[None].astype(np.float32) / 255), tf.constant(signs))
         for name, value, slope in zip(names, values[::2], values[1::2], strict=True):
             histograms[name] += _histogram(value.numpy(), slope.numpy())
@@ -103,7 +103,8 @@ def cheapest_range(histogram: np.ndarray) -> tuple[float, float]:
     below = [(weights * np.maximum(low - values, 0) ** 2).sum() for low in lows]
     above = [(weights * np.maximum(values - high, 0) ** 2).sum() for high in highs]
     steps = np.unique(np.subtract.outer(highs, lows) / _LEVELS)
-    rounding = np.interp(np.subtract.outer(highs, lows) / _LEVELS, steps, [_rounding(values, weights, s) for s in steps])
+    costs = [_rounding(values, weights, step) for step in steps]
+    rounding = np.interp(np.subtract.outer(highs, lows) / _LEVELS, steps, costs)
     high, low = np.unravel_index(np.argmin(np.add.outer(above, below) + rounding), rounding.shape)
     return float(lows[low]), float(highs[high])
 

@@ -56,7 +56,7 @@ class Options:
     Attributes:
         precision: "fp32"; "fp16", half of the size; "dynamic", 8-bit weights and float activations; or "int8".
         input: "uint8", what a camera gives, or "float32" in [0, 1].
-        head: "probability", float32 in [0, 1] (in an int8 file too: from the 8-bit logits on it computes in float, which
+        head: "probability", float32 in [0, 1] (in an int8 file too: after the 8-bit logits it computes in float, which
             costs a thousandth of the time, keeps every step near the threshold, and leaves one format for all files);
             "mask", uint8, see Metadata.activation; or "logits", float32.
         image_size: of the input, in pixels, where it is not the network's own.
@@ -153,7 +153,7 @@ def _sized(model: keras.Model, card: Card, image_size: int | None) -> keras.Mode
     _, height, width, channels = model.input_shape
     size = image_size or height
     if size is None or (image_size is None and height != width):
-        raise InputError(f"{card.model}: the network has no fixed square size, but {height}x{width}; give an image size")
+        raise InputError(f"{card.model}: its size, {height}x{width}, is no fixed square; give an image size")
     if size == height == width:
         return model
     models.network(card.model, image_size=size)
@@ -194,7 +194,8 @@ def _head(logits: Any, card: Card, head: str) -> Any:
     if head == "probability":
         return activate(logits, card.activation)
     if card.activation == "softmax" and len(card.classes) > 1:
-        return tf.cast(tf.argmax(with_background(logits), axis=-1, output_type=tf.int32)[..., None], tf.uint8)
+        best = tf.argmax(with_background(logits), axis=-1, output_type=tf.int32)
+        return tf.cast(tf.expand_dims(best, -1), tf.uint8)
     return tf.cast(logits >= math.log(card.threshold / (1 - card.threshold)), tf.uint8)
 
 

@@ -4,7 +4,7 @@ What is linear can be multiplied out beforehand, and what commutes can run where
 
 - A convolution and the 1x1 convolution after it are one convolution. With "same" padding, too: the zeros go around the
   input of the first, and the second looks at one pixel, so that the first one's bias passes through it exactly.
-- A 1x1 convolution of an enlarged map is the enlarged 1x1 convolution of the small map, bias included, since the weights
+- A 1x1 convolution of an enlarged map is the enlarged 1x1 convolution of the small map, bias included, since weights
   of an interpolation add up to 1. One pixel needs no enlarging at all where it is added.
 - A 1x1 convolution of concatenated maps is the sum of 1x1 convolutions of each.
 - Batch norm goes into the convolution before it; or into all those after it, where none pads the map with zeros; or

@@ -108,7 +108,7 @@ class Graph:
         self.nodes = {name: node for name, node in self.nodes.items() if name in needed or name == self.input}
 
     def call(self, image: Tensor, apply: Callable[[str, keras.Layer, Any], Tensor]) -> Tensor:
-        """Return the result for an image; `apply(name, layer, inputs)` calls a layer with its one input or their list."""
+        """Return the result for an image; `apply(name, layer, inputs)` calls a layer with its input or their list."""
         values = {self.input: image}
         for name, node in self.nodes.items():
             if name != self.input:

@@ -93,7 +93,7 @@ def dense_shape(layer: keras.Layer) -> tuple[int, int, int, int]:
 
 def product(first: keras.Layer, second: keras.Layer, shape: tuple[int, ...]) -> keras.Layer:
     """Return the one convolution that does what `first` and then the 1x1 convolution `second` do to inputs `shape`."""
-    (kernel, bias), (point, more) = weights(second), weights(first)
+    (kernel, bias), (_, more) = weights(second), weights(first)
     kernel, bias = dense(first) @ kernel[0, 0], more @ kernel[0, 0] + bias
     return _conv2d(first, shape, kernel, bias, name=second.name, activation=second.activation)
 
@@ -123,7 +123,13 @@ def _same(layer: keras.Layer, shape: tuple[int, ...], kernel: np.ndarray, bias: 
 
 
 def _conv2d(
-    layer: keras.Layer, shape: tuple[int, ...], kernel: np.ndarray, bias: np.ndarray, *, name: str, activation: Any = None
+    layer: keras.Layer,
+    shape: tuple[int, ...],
+    kernel: np.ndarray,
+    bias: np.ndarray,
+    *,
+    name: str,
+    activation: Any = None,
 ) -> keras.Layer:
     """Make a Conv2D without groups that visits the pixels that `layer` visits."""
     new = layers.Conv2D(

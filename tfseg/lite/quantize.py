@@ -58,9 +58,7 @@ def measured(content: bytes, stays_float: Callable[[str], bool]) -> list[str]:
     return [file.name(tensor) for tensor in _measured(file, _eight_bit(file, stays_float))]
 
 
-def quantize(
-    content: bytes, ranges: Mapping[str, tuple[float, float]], stays_float: Callable[[str], bool]
-) -> bytes:
+def quantize(content: bytes, ranges: Mapping[str, tuple[float, float]], stays_float: Callable[[str], bool]) -> bytes:
     """Return the file with 8-bit weights and activations; its input and output stay float.
 
     Args:

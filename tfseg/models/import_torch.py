@@ -262,7 +262,7 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
     if path.suffix not in (".pt", ".pth", ".bin"):
         raise InputError(f"{path}: weights are read from .safetensors, .pt, .pth and .bin files")
     try:
-        import torch
+        import torch  # pyright: ignore[reportMissingImports] - an extra
     except ModuleNotFoundError as error:
         raise InputError(f"{path}: reading it takes torch (pip install torch); .safetensors files do not") from error
     try:
