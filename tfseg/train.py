@@ -17,6 +17,7 @@ from tfseg.data.pipeline import training_batches, validation_batches
 from tfseg.data.pixels import Pixels
 from tfseg.errors import InputError, WorkError
 from tfseg.losses.curves import curve_metrics
+from tfseg.models.adam import Adam, AdamW
 from tfseg.models.pretrained import load_pretrained
 from tfseg.progress import Watch
 
@@ -75,8 +76,8 @@ def train(recipe: Recipe, pixels: Pixels, task: Task, *, watch: Watch) -> keras.
     loss = losses.loss(recipe.loss)
     model.compile(
         optimizer=_optimizer(recipe, steps),
-        loss=_in_float32(loss.load()),
-        metrics=[_in_float32(metric) for metric in curve_metrics(loss.activation, recipe.threshold)],
+        loss=in_float32(loss.load()),
+        metrics=[in_float32(metric) for metric in curve_metrics(loss.activation, recipe.threshold)],
         jit_compile=False,
     )
     model.optimizer.build(model.trainable_variables)
@@ -212,7 +213,7 @@ def _build(recipe: Recipe, pixels: Pixels, policy: str) -> keras.Model:
         keras.config.set_dtype_policy(before)
 
 
-def _in_float32(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+def in_float32(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     """Give a loss or metric its logits in float32, whatever the network computes in."""
 
     @functools.wraps(function)
@@ -231,7 +232,7 @@ def _optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
         options["weight_decay"] = recipe.weight_decay
     if recipe.optimizer == "sgd":
         return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, **options)
-    return {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW}[recipe.optimizer](rate, **options)
+    return {"adam": Adam, "adamw": AdamW}[recipe.optimizer](rate, **options)
 
 
 def _assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:

@@ -3,6 +3,9 @@
 python tools/readme.py --demo runs/demo                   # the picture
 python tools/readme.py --result runs/usgra                # a row of the table of results
 tfseg models --json > tools/readme/networks.json          # the table of networks
+python tools/bench/training.py --out tools/readme/training.json    # beside PyTorch: see there
+python tools/bench/inference.py --out tools/readme/inference.json
+python tools/zoo_table.py --out tools/readme/zoo.json
 python tools/readme.py                                    # the README again, from what tools/readme holds
 """
 
@@ -11,6 +14,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +104,11 @@ def networks() -> str:
     return table(("Network", "Parameters", "GMAC", "Stride", "From"), rows)
 
 
+def bench(name: str) -> str:
+    """Return the table that a tool of tools/ has written into tools/readme/NAME.json."""
+    return json.loads((KEPT / f"{name}.json").read_text())["table"] + "\n"
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Return a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
@@ -123,7 +132,8 @@ def row(kept: dict[str, Any], file: str, name: str, measured: dict[str, Any]) ->
     )
 
 
-SECTIONS = {"results": results, "networks": networks}
+BENCHES = ("training",)
+SECTIONS = {"results": results, "networks": networks} | {name: partial(bench, name) for name in BENCHES}
 
 
 if __name__ == "__main__":

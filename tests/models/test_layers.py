@@ -14,7 +14,17 @@ import pytest
 import tensorflow as tf
 
 from tfseg.models import layers
-from tfseg.models.layers import BatchNorm, GroupedConv2D, GroupNorm, Upsample
+from tfseg.models.adam import Adam, AdamW
+from tfseg.models.layers import (
+    Activation,
+    BatchNorm,
+    DepthwiseConv2D,
+    DilatedConv2D,
+    GroupedConv2D,
+    GroupNorm,
+    LayerNorm,
+    Upsample,
+)
 
 
 def images(*shape: int, mean: float = 0.0, seed: int = 0) -> np.ndarray:
@@ -78,7 +88,7 @@ def test_grouped_conv_equals_stock(options: dict[str, Any]) -> None:
 
 
 def test_grouped_conv_in_parts_equals_stock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layers, "_grouped_conv_trains", lambda dtype: False)
+    monkeypatch.setattr(layers, "_conv_trains", lambda dtype, **options: False)
     x = images(2, 6, 8, 8)
     ours, stock = twins(GroupedConv2D, keras.layers.Conv2D, x, **GROUPED["strided"])
     assert_same(step(ours, x), step(stock, x))
@@ -92,22 +102,123 @@ def test_grouped_conv_keeps_groups_apart() -> None:
 
 WITHOUT_ONEDNN = """
 import keras, numpy as np
-from tfseg.models.layers import GroupedConv2D, _grouped_conv_trains
+from tfseg.models import layers
+from tfseg.models.adam import Adam
 keras.utils.set_random_seed(0)
-model = keras.Sequential([keras.Input((8, 8, 8)), GroupedConv2D(8, 3, groups=2), GroupedConv2D(8, 3, groups=8)])
-model.compile(keras.optimizers.SGD(0.01), "mse")
-x = np.ones((2, 8, 8, 8), "float32")
-print([bool(_grouped_conv_trains("float32")), *(float(model.train_on_batch(x, x[:, :4, :4])) for _ in range(3))])
+model = keras.Sequential([
+    keras.Input((8, 8, 8)),
+    layers.GroupedConv2D(8, 3, groups=2, padding="same"),
+    layers.BatchNorm(),
+    layers.Activation("silu"),
+    layers.GroupedConv2D(8, 3, groups=8, padding="same"),
+    layers.GroupNorm(4),
+    layers.DilatedConv2D(8, 3, dilation_rate=2, padding="same"),
+    layers.LayerNorm(),
+    layers.DepthwiseConv2D(5, padding="same"),
+    layers.Activation("gelu"),
+    layers.DepthwiseConv2D(3, dilation_rate=2, padding="same"),
+])
+model.compile(Adam(0.003), "mse")
+x = np.random.default_rng(0).normal(size=(2, 8, 8, 8)).astype("float32")
+native = layers._conv_trains("float32", groups=2), layers._conv_trains("float32", dilation=2)
+print([any(native), *(float(model.train_on_batch(x, x)) for _ in range(3))])
 """
 
 
-def test_grouped_conv_trains_without_onednn() -> None:
+def test_layers_train_without_onednn() -> None:
     environment = os.environ | {"TF_ENABLE_ONEDNN_OPTS": "0"}
     run = subprocess.run([sys.executable, "-c", WITHOUT_ONEDNN], env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     native, first, second, third = json.loads(run.stdout.splitlines()[-1].replace("False", "false"))
     assert not native
     assert third < second < first
+
+
+DILATED = {
+    "two": {"kernel_size": 3, "dilation_rate": 2, "padding": "same"},
+    "beyond-the-map": {"kernel_size": 3, "dilation_rate": 9, "padding": "same", "activation": "relu"},
+    "beyond-its-height": {"kernel_size": 3, "dilation_rate": 7, "padding": "same", "use_bias": False},
+    "five-taps-of-which-three-count": {"kernel_size": 5, "dilation_rate": 4, "padding": "same"},
+    "uneven": {"kernel_size": 3, "dilation_rate": (1, 2), "padding": "same"},
+    "valid": {"kernel_size": 3, "dilation_rate": 2},
+    "even-kernel": {"kernel_size": 2, "dilation_rate": 3, "padding": "same"},
+}
+
+
+@pytest.mark.parametrize("options", DILATED.values(), ids=DILATED)
+@pytest.mark.parametrize("native", [True, False], ids=["native", "in-phases"])
+def test_dilated_conv_equals_stock(options: dict[str, Any], native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not native:
+        monkeypatch.setattr(layers, "_conv_trains", lambda dtype, **options: False)
+    x = images(2, 7, 9, 4)
+    ours, stock = twins(DilatedConv2D, keras.layers.Conv2D, x, filters=3, **options)
+    assert_same(step(ours, x), step(stock, x))
+
+
+DEPTHWISE = {
+    "three": {"kernel_size": 3, "padding": "same"},
+    "five": {"kernel_size": 5, "padding": "same", "activation": "relu"},
+    "five-strided": {"kernel_size": 5, "strides": 2, "padding": "same", "use_bias": False},
+    "five-valid": {"kernel_size": 5},
+    "seven-strided-valid": {"kernel_size": 7, "strides": 2, "depth_multiplier": 2},
+    "flat": {"kernel_size": (1, 5), "padding": "same"},
+    "dilated": {"kernel_size": 3, "dilation_rate": 2, "padding": "same"},
+    "dilated-beyond-the-map": {"kernel_size": 3, "dilation_rate": 8, "padding": "same"},
+    "dilated-five": {"kernel_size": 5, "dilation_rate": 2, "padding": "same", "depth_multiplier": 2},
+    "dilated-valid": {"kernel_size": 3, "dilation_rate": 3},
+    "dilated-unevenly": {"kernel_size": 3, "dilation_rate": (1, 2), "padding": "same"},
+}
+
+
+@pytest.mark.parametrize("options", DEPTHWISE.values(), ids=DEPTHWISE)
+@pytest.mark.parametrize("native", [True, False], ids=["native", "in-phases"])
+def test_depthwise_conv_equals_stock(options: dict[str, Any], native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not native:
+        monkeypatch.setattr(layers, "_depthwise_conv_dilates", lambda dtype: False)
+    x = images(2, 8, 9, 4)
+    ours, stock = twins(DepthwiseConv2D, keras.layers.DepthwiseConv2D, x, **options)
+    assert_same(step(ours, x), step(stock, x))
+
+
+@pytest.mark.parametrize("options", [{}, {"epsilon": 1e-5}, {"center": False}, {"scale": False}], ids=str)
+@pytest.mark.parametrize("shape", [(2, 5, 4, 8), (3, 7, 6), (5, 4)], ids=["map", "tokens", "vectors"])
+@pytest.mark.parametrize("training", [True, False])
+def test_layer_norm_equals_stock(shape: Sequence[int], options: dict[str, Any], training: bool) -> None:
+    x = images(*shape, mean=1)
+    ours, stock = twins(LayerNorm, keras.layers.LayerNormalization, x, **options)
+    assert_same(step(ours, x, training=training), step(stock, x))
+
+
+@pytest.mark.parametrize("activation", ["silu", "gelu", "hard_silu", "relu", "sigmoid"])
+def test_activation_equals_stock(activation: str) -> None:
+    x = 4 * images(2, 5, 4, 8)
+    assert_same(step(Activation(activation), x, training=True), step(keras.layers.Activation(activation), x))
+
+
+@pytest.mark.parametrize(
+    ("ours", "stock", "options"),
+    [
+        pytest.param(Adam, keras.optimizers.Adam, {}, id="adam"),
+        pytest.param(Adam, keras.optimizers.Adam, {"beta_1": 0.8, "beta_2": 0.9, "epsilon": 1e-3}, id="other-numbers"),
+        pytest.param(Adam, keras.optimizers.Adam, {"amsgrad": True}, id="amsgrad"),
+        pytest.param(Adam, keras.optimizers.Adam, {"use_ema": True, "ema_momentum": 0.9}, id="ema"),
+        pytest.param(Adam, keras.optimizers.Adam, {"clipnorm": 0.1}, id="clipped"),
+        pytest.param(AdamW, keras.optimizers.AdamW, {"weight_decay": 0.1}, id="adamw"),
+    ],
+)
+def test_adam_equals_stock(ours: Any, stock: Any, options: dict[str, Any]) -> None:
+    x, y = images(32, 5), images(32, 3, seed=1)
+    schedule = keras.optimizers.schedules.CosineDecay(0.01, 20)
+    found = []
+    for optimizer in (ours(schedule, **options), stock(schedule, **options)):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(7, "tanh"), keras.layers.Dense(3)])
+        model.compile(optimizer, "mse")
+        for _ in range(10):
+            model.train_on_batch(x, y)
+        found.append({weight.path: weight.numpy() for weight in [*model.weights, *optimizer.variables]})
+    one, other = ({f"{n}": value for n, value in enumerate(each.values())} for each in found)
+    assert_same(one, other)
 
 
 NORMS = {
@@ -207,9 +318,17 @@ EVERY_LAYER = {
     "depthwise": lambda: GroupedConv2D(8, 3, groups=8, name="layer"),
     "batch_norm": lambda: BatchNorm(momentum=0.9, epsilon=1e-5, name="layer"),
     "group_norm": lambda: GroupNorm(4, epsilon=1e-5, name="layer"),
+    "dilated": lambda: DilatedConv2D(8, 3, dilation_rate=2, padding="same", name="layer"),
+    "depthwise_5": lambda: DepthwiseConv2D(5, padding="same", name="layer"),
+    "depthwise_dilated": lambda: DepthwiseConv2D(3, dilation_rate=2, padding="same", name="layer"),
+    "layer_norm": lambda: LayerNorm(name="layer"),
+    "silu": lambda: Activation("silu", name="layer"),
+    "gelu": lambda: Activation("gelu", name="layer"),
     "upsample": lambda: Upsample(align_corners=True, name="layer"),
     "upsample_rows": lambda: Upsample((3, 1), name="layer"),
 }
+
+TRAINS_APART = (BatchNorm, GroupNorm, LayerNorm, Activation)  # that call otherwise while they train
 
 
 @pytest.mark.parametrize("make", EVERY_LAYER.values(), ids=EVERY_LAYER)
@@ -221,9 +340,9 @@ def test_layers_fall_back_to_keras_on_other_backends(
     for layer in (ours, other):
         layer.build(x.shape)
     other.set_weights(ours.get_weights())
-    expected = step(ours, x, training=True) if isinstance(ours, BatchNorm) else step(ours, x)
+    expected = step(ours, x, training=True) if isinstance(ours, TRAINS_APART) else step(ours, x)
     monkeypatch.setattr(layers, "_TENSORFLOW", False)
-    assert_same(step(other, x, training=True) if isinstance(ours, BatchNorm) else step(other, x), expected)
+    assert_same(step(other, x, training=True) if isinstance(ours, TRAINS_APART) else step(other, x), expected)
 
 
 @pytest.mark.parametrize("make", EVERY_LAYER.values(), ids=EVERY_LAYER)
@@ -254,7 +373,7 @@ def test_layers_compute_in_bfloat16_and_learn_in_float32(make: Callable[[], kera
     whole = type(half).from_config(half.get_config() | {"dtype": "float32"})
     whole.build(x.shape)
     whole.set_weights(half.get_weights())
-    options = {"training": True} if isinstance(half, BatchNorm) else {}
+    options = {"training": True} if isinstance(half, TRAINS_APART) else {}
     assert keras.backend.standardize_dtype(half(x).dtype) == "bfloat16"
     assert {weight.dtype for weight in half.weights} <= {"float32"}
     half.set_weights(whole.get_weights())

@@ -4,7 +4,7 @@ from typing import Any
 
 from keras import layers
 
-from tfseg.models.layers import BatchNorm
+from tfseg.models.layers import Activation, BatchNorm, DepthwiseConv2D, DilatedConv2D
 
 Tensor = Any
 
@@ -54,8 +54,9 @@ def conv_norm(
         "name": f"{name}_conv",
     }
     if depthwise:
-        x = layers.DepthwiseConv2D(depthwise_initializer="he_normal", **options)(x)
+        x = DepthwiseConv2D(depthwise_initializer="he_normal", **options)(x)
     else:
-        x = layers.Conv2D(width, kernel_initializer="he_normal", **options)(x)
+        convolution = DilatedConv2D if dilation > 1 else layers.Conv2D
+        x = convolution(width, kernel_initializer="he_normal", **options)(x)
     x = BatchNorm(epsilon=epsilon, momentum=momentum, name=f"{name}_norm")(x)
-    return layers.Activation(activation, name=f"{name}_{activation}")(x) if activation else x
+    return Activation(activation, name=f"{name}_{activation}")(x) if activation else x

@@ -8,7 +8,7 @@ from keras import layers, ops
 from tfseg.models.blocks import require_divisible
 from tfseg.models.conv_norm import conv_norm
 from tfseg.models.deeplabv3plus import aspp
-from tfseg.models.layers import BatchNorm, GroupNorm, Upsample
+from tfseg.models.layers import Activation, BatchNorm, GroupNorm, Upsample
 
 Tensor = Any
 
@@ -126,7 +126,7 @@ def _perceptron(x: Tensor, norm: str, activation: str, *, name: str) -> Tensor:
     channels = x.shape[-1]
     y = _norm(x, norm, name=f"{name}_norm2")
     y = layers.Conv2D(2 * channels, 1, kernel_initializer="he_normal", name=f"{name}_ffn_conv1")(y)
-    y = layers.Activation(activation, name=f"{name}_ffn_{activation}")(y)
+    y = Activation(activation, name=f"{name}_ffn_{activation}")(y)
     y = layers.Conv2D(channels, 1, name=f"{name}_ffn_conv2")(y)
     return layers.Add(name=f"{name}_ffn_add")([x, y])
 

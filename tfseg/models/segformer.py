@@ -10,7 +10,7 @@ import keras
 from keras import layers
 
 from tfseg.models.blocks import require_divisible
-from tfseg.models.layers import BatchNorm, Upsample
+from tfseg.models.layers import Activation, BatchNorm, LayerNorm, Upsample
 
 Tensor = Any
 
@@ -94,7 +94,7 @@ def _block(x: Tensor, stage: Stage, norm: str, activation: str, drop: float, *, 
     x = _add(x, y, drop, name=f"{name}_attention")
     y = _linear(_norm(x, norm, name=f"{name}_norm2"), 4 * stage.width, name=f"{name}_mlp_fc1")
     y = layers.DepthwiseConv2D(3, padding="same", name=f"{name}_mlp_depthwise")(y)  # it tells where a token stands
-    y = layers.Activation(activation, name=f"{name}_mlp_{activation}")(y)
+    y = Activation(activation, name=f"{name}_mlp_{activation}")(y)
     y = _linear(y, stage.width, name=f"{name}_mlp_fc2")
     return _add(x, y, drop, name=f"{name}_mlp")
 
@@ -167,7 +167,7 @@ def _linear(x: Tensor, width: int, *, name: str) -> Tensor:
 def _norm(x: Tensor, norm: str, *, name: str) -> Tensor:
     if norm == "batch":
         return BatchNorm(epsilon=1e-5, momentum=0.9, name=name)(x)
-    return layers.LayerNormalization(epsilon=1e-5, name=name)(x)
+    return LayerNorm(epsilon=1e-5, name=name)(x)
 
 
 def _add(x: Tensor, y: Tensor, drop: float, *, name: str) -> Tensor:
