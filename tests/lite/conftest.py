@@ -49,3 +49,39 @@ def plain_tflite(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path
         return path
 
     return convert
+
+
+@pytest.fixture(scope="session")
+def settled() -> Callable[..., keras.Model]:
+    """Draw weights for a model, take its batch norms' statistics from noise, and return it: `settled(model, seed=1)`.
+
+    Kernels are He normal, all else is near 0 or, where it multiplies, near 1. With statistics that are random, too, the
+    activations of a deep network would explode.
+    """
+
+    def settle(model: keras.Model, *, seed: int = 0) -> keras.Model:
+        rng = np.random.default_rng(seed)
+        for variable in model.variables:
+            shape = tuple(variable.shape)
+            if not variable.dtype.startswith("float"):  # seeds of dropout
+                continue
+            if variable.name in ("gamma", "moving_variance"):
+                values = rng.uniform(0.5, 1.5, shape)
+            elif "kernel" in variable.name:
+                depthwise = len(shape) == 4 and shape[0] > 1 and shape[-1] == 1
+                values = rng.normal(0, np.sqrt(2 / np.prod(shape[:2] if depthwise else shape[:-1])), shape)
+            else:
+                values = rng.normal(0, 0.1, shape)
+            variable.assign(values)
+        norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.momentum = 0.0
+            if norm.name.endswith("_3_norm"):  # the 33 branches of a random ResNet-101 move the logits more than depth
+                norm.gamma.assign(0.1 * norm.gamma)
+        model(rng.uniform(0, 1, (8, *model.input_shape[1:])).astype("float32"), training=True)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        return model
+
+    return settle

@@ -223,7 +223,6 @@ def test_no_file(tmp_path: Path) -> None:
         inspect(tmp_path)
 
 
-@pytest.mark.slow
 def test_a_file_cut_short_is_refused(two: Path, tmp_path: Path) -> None:
     content, path = two.read_bytes(), tmp_path / "cut.tflite"
     for length in np.linspace(1, len(content) - 1, 60).astype(int):

@@ -4,13 +4,15 @@ What is linear can be multiplied out beforehand, and what commutes can run where
 
 - A convolution and the 1x1 convolution after it are one convolution. With "same" padding, too: the zeros go around the
   input of the first, and the second looks at one pixel, so that the first one's bias passes through it exactly.
-- A 1x1 convolution of an enlarged map is the enlarged 1x1 convolution of the small map, bias included, since weights
-  of an interpolation add up to 1. One pixel needs no enlarging at all where it is added.
+- A 1x1 convolution of an enlarged map is the enlarged 1x1 convolution of the small map, bias included, since the
+  weights of an interpolation add up to 1. One pixel needs no enlarging at all where it is added.
 - A 1x1 convolution of concatenated maps is the sum of 1x1 convolutions of each.
 - Batch norm goes into the convolution before it; or into all those after it, where none pads the map with zeros; or
   becomes a 1x1 depthwise convolution, one operation instead of two.
 - A constant factor goes into the convolution before it.
 """
+
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -31,12 +33,22 @@ def fuse(model: keras.Model) -> keras.Model:
     """
     graph = Graph(model)
     rules = (_drop_idle, _fold_norm_back, _fold_norm_forward, _fold_scale, _fuse_pair, _move_down, _split, _broadcast)
-    while any(rule(graph, name) for rule in rules for name in list(graph.nodes)):
-        graph.prune()
+    while any(_sweep(graph, rule) for rule in rules):
+        pass
     for name, node in graph.nodes.items():
         if isinstance(node.layer, layers.BatchNormalization):
             node.layer = kernels.depthwise(*_affine(node.layer), node.shape, name)
     return graph.model()
+
+
+def _sweep(graph: Graph, rule: Callable[[Graph, str], bool]) -> bool:
+    """Apply a rule to every layer, and say whether it changed anything."""
+    changed = False
+    for name in list(graph.nodes):
+        if name in graph.nodes and rule(graph, name):
+            graph.prune()  # what nothing needs any more must not count as a consumer
+            changed = True
+    return changed
 
 
 def _drop_idle(graph: Graph, name: str) -> bool:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 DELEGATES = ("opencl", "opengl", "webgpu")
 
 _FOLDERS = ("/usr/lib/chromium", "/opt/google/chrome")  # where Debian's and Google's packages put SwiftShader
-_ADAPTER = re.compile(r"Selected adapter: (?P<name>.+?), arch=.*adapterType=(?P<kind>.+)")
+_ADAPTER = re.compile(r"Selected adapter: (.+?), arch=.*adapterType=(.+)")  # its name and its kind
 _REFUSED = re.compile(r"^([A-Z][A-Z0-9_]*: .*\S)\s*$", re.MULTILINE)
 
 
@@ -191,9 +191,11 @@ def device() -> Device:
         probe = Path(folder) / "probe.tflite"
         probe.write_bytes(_one_addition())
         for drivers in (None, *software):
-            _, log = _compare(probe, None, folder=drivers, seed=0, seconds=120)
-            if adapter := _ADAPTER.search(log):
-                return Device(name=adapter["name"], software="CPU" in adapter["kind"], folder=drivers)
+            answer, log = _compare(probe, None, folder=drivers, seed=0, seconds=120)
+            if "largest_difference" in answer:
+                found = _ADAPTER.search(log)
+                name, kind = found.groups() if found else ("a GPU that does not say its name", "")
+                return Device(name=name, software="CPU" in kind, folder=drivers)
     raise WorkError(
         "no GPU that Vulkan can use, and no software one: install the GPU's driver, or on Debian and Ubuntu "
         "`apt install chromium`, which brings SwiftShader"
@@ -271,6 +273,9 @@ def _main(path: str, image: str, folder: str, seed: str) -> None:
         return
     expected = [cpu.get_tensor(target["index"]) for target in targets]
     difference = np.abs(_numbers(found, targets) - _numbers(expected, targets))
+    if not np.isfinite(difference).all():
+        _tell(fault="its outputs are infinite, or no numbers")
+        return
     _tell(largest_difference=float(difference.max()), mean_difference=float(difference.mean()))
 
 

@@ -93,8 +93,8 @@ def dense_shape(layer: keras.Layer) -> tuple[int, int, int, int]:
 
 def product(first: keras.Layer, second: keras.Layer, shape: tuple[int, ...]) -> keras.Layer:
     """Return the one convolution that does what `first` and then the 1x1 convolution `second` do to inputs `shape`."""
-    (kernel, bias), (_, more) = weights(second), weights(first)
-    kernel, bias = dense(first) @ kernel[0, 0], more @ kernel[0, 0] + bias
+    (point, bias), (_, passed) = weights(second), weights(first)
+    kernel, bias = dense(first) @ point[0, 0], passed @ point[0, 0] + bias
     return _conv2d(first, shape, kernel, bias, name=second.name, activation=second.activation)
 
 

@@ -1,0 +1,145 @@
+"""8 bits: scales, what shares them, what stays float, and the numbers that come out."""
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+from keras import layers
+
+from tfseg.lite.flatbuffer import FLOAT32, INT8, File
+from tfseg.lite.quantize import PIXELS, Scale, measured, quantize
+from tfseg.models.layers import Upsample
+
+SIZE = 16
+
+
+def run(content: bytes, image: np.ndarray) -> np.ndarray:
+    interpreter = Interpreter(model_content=content)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
+    interpreter.invoke()
+    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+
+
+def tensor(file: File, kind: str) -> int:
+    (operator,) = [op for op in file.operators if file.kind(op) == kind]
+    return int(operator.outputs[0])
+
+
+def never(name: str) -> bool:
+    return False
+
+
+def skip_network(image: object) -> object:
+    """A skip connection of small numbers beside a decoder of large ones."""
+    skip = layers.Conv2D(4, 3, padding="same", activation="relu")(image)
+    x = layers.MaxPooling2D()(skip)
+    x = layers.DepthwiseConv2D(3, padding="same")(x)
+    x = Upsample()(x)
+    x = layers.Concatenate()([skip, x])
+    return layers.Conv2D(2, 1)(x)
+
+
+@pytest.fixture(scope="module")
+def network(plain_tflite: Callable[..., Path]) -> bytes:
+    return plain_tflite(skip_network, (SIZE, SIZE, 3)).read_bytes()
+
+
+def ranges_of(content: bytes, **known: tuple[float, float]) -> dict[str, tuple[float, float]]:
+    """By operator, since TensorFlow chooses the names."""
+    file = File(content)
+    kinds = {file.name(int(op.outputs[0])): file.kind(op) for op in file.operators}
+    return {name: known[kinds[name]] for name in measured(content, never) if kinds[name] in known}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "step", "zero"),
+    [
+        pytest.param(0, 2.55, 0.01, -128, id="rectified"),
+        pytest.param(-1.28, 1.27, 0.01, 0, id="symmetric"),
+        pytest.param(1, 2.55, 0.01, -128, id="zero-is-always-inside"),
+        pytest.param(0, 0, 1, -128, id="nothing"),
+    ],
+)
+def test_a_scale_spreads_256_steps(low: float, high: float, step: float, zero: int) -> None:
+    scale = Scale.of(low, high)
+    assert (scale.step, scale.zero) == (pytest.approx(step), zero)
+
+
+def test_pixels_have_one_step_for_each_byte() -> None:
+    assert (PIXELS.step, PIXELS.zero) == (pytest.approx(1 / 255), -128)
+
+
+def test_what_comes_out_is_near_the_float_result(network: bytes) -> None:
+    file = File(network)
+    outputs = {file.name(int(op.outputs[0])): int(op.outputs[0]) for op in file.operators}
+    image = np.random.default_rng(0).integers(0, 256, (1, SIZE, SIZE, 3)).astype(np.float32) / 255
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*intended for debugging")  # this is a test
+        interpreter = Interpreter(model_content=network, experimental_preserve_all_tensors=True)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
+    interpreter.invoke()
+    values = {name: interpreter.get_tensor(outputs[name]) for name in measured(network, never)}
+    ranges = {name: (float(value.min()), float(value.max())) for name, value in values.items()}
+    expected, seen = run(network, image), run(quantize(network, ranges, never), image)
+    # Five tensors on the way, each off by up to half of its 255 steps.
+    np.testing.assert_allclose(seen, expected, rtol=0, atol=5 * 0.5 / 255 * np.ptp(expected))
+
+
+def test_a_skip_connection_keeps_its_own_scale(network: bytes) -> None:
+    ranges = ranges_of(network, DEPTHWISE_CONV_2D=(-50, 50), CONCATENATION=(-100, 100))
+    convs = [name for name in measured(network, never) if name not in ranges]
+    ranges |= {convs[0]: (0, 1), convs[1]: (-3, 3)}
+    file = File(quantize(network, ranges, never))
+    steps = {index: float(t.quantization.scale[0]) for index, t in enumerate(file.tensors) if t.type == INT8}
+    joined, pooled = tensor(file, "CONCATENATION"), tensor(file, "MAX_POOL_2D")
+    assert steps[joined] == pytest.approx(200 / 255)
+    assert steps[pooled] == pytest.approx(1 / 255)  # what the encoder goes on with
+    sources = [int(i) for op in file.operators if joined in op.outputs for i in op.inputs]
+    assert {steps[source] for source in sources} == {steps[joined]}
+    assert sum(file.kind(op) == "QUANTIZE" for op in file.operators) == 2  # of the image, and of the skip connection
+    # The enlarged branch has no other use, and is computed in the concatenation's scale from its convolution on.
+    assert steps[tensor(file, "RESIZE_BILINEAR")] == steps[tensor(file, "DEPTHWISE_CONV_2D")] == steps[joined]
+
+
+def test_weights_have_a_scale_for_each_channel(network: bytes) -> None:
+    ranges = dict.fromkeys(measured(network, never), (-1.0, 1.0))
+    before, after = File(network), File(quantize(network, ranges, never))
+    for kind, weights, axis in (("CONV_2D", 1, 0), ("DEPTHWISE_CONV_2D", 1, 3)):
+        old, new = (next(op for op in file.operators if file.kind(op) == kind) for file in (before, after))
+        values, integers = before.constant(int(old.inputs[weights])), after.constant(int(new.inputs[weights]))
+        parameters = after.tensors[int(new.inputs[weights])].quantization
+        assert integers.dtype == np.int8
+        assert parameters.quantizedDimension == axis
+        assert np.abs(integers).max(axis=tuple({0, 1, 2, 3} - {axis})).tolist() == [127] * values.shape[axis]
+        along = [-1 if a == axis else 1 for a in range(4)]
+        steps = np.reshape(parameters.scale, along)
+        assert np.all(np.abs(integers * steps - values) <= 0.501 * steps)
+        biases = after.tensors[int(new.inputs[2])].quantization.scale
+        source = after.tensors[int(new.inputs[0])].quantization.scale
+        np.testing.assert_allclose(biases, parameters.scale * source, rtol=1e-6)
+
+
+def test_what_is_kept_float_is_float(network: bytes) -> None:
+    name = File(network).name(tensor(File(network), "DEPTHWISE_CONV_2D"))
+    ranges = dict.fromkeys(measured(network, lambda other: other == name), (-1.0, 1.0))
+    file = File(quantize(network, ranges, lambda other: other == name))
+    operator = next(op for op in file.operators if file.kind(op) == "DEPTHWISE_CONV_2D")
+    assert {file.tensors[int(i)].type for i in (*operator.inputs, *operator.outputs)} == {FLOAT32}
+    assert file.tensors[tensor(file, "CONCATENATION")].type == INT8
+    kinds = [file.kind(op) for op in file.operators]
+    assert kinds.index("DEQUANTIZE") == kinds.index("DEPTHWISE_CONV_2D") - 1
+
+
+def test_nothing_unused_is_left(network: bytes) -> None:
+    ranges = dict.fromkeys(measured(network, never), (-1.0, 1.0))
+    assert len(quantize(network, ranges, never)) < len(network) + 2000  # its weights are few; names and scales are not
+    file = File(quantize(network, ranges, never))
+    used = {int(i) for op in file.operators for numbers in (op.inputs, op.outputs) for i in numbers if i >= 0}
+    assert used == set(range(len(file.tensors)))
+    keras.backend.clear_session()
