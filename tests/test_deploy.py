@@ -10,7 +10,10 @@ from PIL import Image
 from tfseg.lite import metadata
 from tfseg.metrics import read_rows
 
-TRAINING = ("--image-size", "32", "--epochs", "4", "--folds", "2", "--batch-size", "4", "--set", "learning_rate=1e-3")
+TRAINING = (
+    *("--model", "segresnet_bn", "--image-size", "32", "--epochs", "4", "--folds", "2", "--batch-size", "4"),
+    *("--set", "learning_rate=3e-3"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +103,35 @@ def test_a_file_is_scored_on_other_data_and_never_on_what_it_learned_from(tfseg,
     assert summary["holdout"]["int8"]["foreground"]["images"] == 12
 
 
+def test_fine_tuned_files_are_scored_like_the_others(tfseg, deployed, data, tmp_path):
+    pytest.importorskip("tf_keras", reason="needs the extra qat: pip install 'tfseg[qat]'")
+    run = shutil.copytree(deployed[0], tmp_path / "run")
+    tfseg("convert", run, "--int8-qat", "--prune", "0.5", "--max-drop", "1")
+    assert {row.file for row in read_rows(run / "metrics.csv")} == {
+        "keras",
+        "fp32",
+        "int8",
+        "int8-qat",
+        "int8-pruned-0.5",
+    }
+    names = {path.name: metadata.read(path) for path in run.glob("*.tflite")}
+    assert names["segresnet_bn-int8-qat.tflite"].precision == "int8-qat"
+    assert names["segresnet_bn-int8-pruned-0.5.tflite"].proof["foreground"]["images"] == 12
+    assert not (run / "pixels.bin").exists()
+    plain, tuned = ((run / "fold_0" / f"{kind}.tflite").read_bytes() for kind in ("int8", "int8-qat"))
+    assert plain != tuned
+    refused = tfseg("convert", run, "--int8-qat", "--image-size", "64", "--out", tmp_path / "x.tflite", status=2)
+    assert "at the size of its training, 32 pixels" in refused.stderr
+
+
+def test_sensitivity_ranks_the_layers(tfseg, deployed):
+    changes = json.loads(tfseg("convert", deployed[0], "--sensitivity", "--json").stdout)["sensitivity"]
+    assert "logits" in changes
+    losses = [by_class["foreground"] for by_class in changes.values()]
+    assert losses == sorted(losses)
+    assert all(-1 <= loss <= 1 for loss in losses)
+
+
 def test_a_file_that_loses_too_much_is_kept_and_fails(tfseg, deployed, tmp_path):
     out = tmp_path / "lossy.tflite"
     done = tfseg("convert", deployed[0], "--fp16", "--out", out, "--max-drop", "-1", status=1)
@@ -116,12 +148,15 @@ def test_one_network_is_converted_with_images_of_a_folder(tfseg, deployed, data,
 
 BAD = {
     "no-kind": ([], "say what kind of file"),
+    "prune-all": (["RUN", "--prune", "1.5", "--out", "TMP/x.tflite"], "no kind of file"),
+    "prune-what": (["RUN", "--prune", "most", "--out", "TMP/x.tflite"], "--prune"),
+    "sensitivity-of-a-file": (["RUN/fold_0/model.keras", "--sensitivity"], "name its run"),
     "no-run": (["nowhere", "--int8"], "nowhere"),
     "two-kinds-one-name": (["RUN", "--int8", "--fp16", "--out", "x.tflite"], "one kind of file"),
     "other-suffix": (["RUN", "--int8", "--out", "x.onnx"], "ends in .tflite"),
     "input": (["RUN", "--int8", "--input", "int16", "--out", "TMP/x.tflite"], "none of uint8, float32"),
     "no-images": (["RUN/fold_0/model.keras", "--int8", "--out", "TMP/x.tflite"], "--calibration DIR"),
-    "image-size": (["RUN", "--fp32", "--image-size", "33", "--out", "TMP/x.tflite"], "multiples of 16"),
+    "image-size": (["RUN", "--fp32", "--image-size", "33", "--out", "TMP/x.tflite"], "multiples of 8"),
 }
 
 

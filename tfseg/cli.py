@@ -79,10 +79,20 @@ def _parser() -> argparse.ArgumentParser:
         ("fp16", "16-bit weights: half the size"),
         ("dynamic", "8-bit weights, float activations"),
         ("int8", "8-bit numbers throughout, calibrated on images that the network learned from"),
+        ("int8-qat", "the same, after fine-tuning the network as it computes in 8 bits (extra qat)"),
     ):
         convert.add_argument(
             f"--{precision}", dest="precisions", action="append_const", const=precision, default=[], help=text
         )
+    convert.add_argument(
+        "--prune",
+        dest="precisions",
+        action="append",
+        type=_pruned,
+        metavar="SHARE",
+        help="int8, after fine-tuning with that share of the weights at zero: smaller when zipped (extra qat)",
+    )
+    convert.add_argument("--sensitivity", action="store_true", help="rank layers by what 8 bits in each alone cost")
     convert.add_argument("--input", default="uint8", metavar="uint8|float32", help="camera bytes, or 0 to 1")
     convert.add_argument("--head", default="probability", metavar="probability|mask|logits", help="what comes out")
     convert.add_argument("--image-size", type=int, metavar="PIXELS", help="another size than that of the training")
@@ -150,6 +160,11 @@ def _command(commands: "argparse._SubParsersAction", name: str, function: str, t
     return parser
 
 
+def _pruned(share: str) -> str:
+    """Return the kind of file that `--prune SHARE` asks for."""
+    return f"int8-pruned-{float(share):g}"
+
+
 def _lazily(function: str) -> Callable[[argparse.Namespace], None]:
     def run(arguments: argparse.Namespace) -> None:
         from tfseg import commands
@@ -174,7 +189,7 @@ def _training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, metavar="N")
     parser.add_argument("--seed", type=int, metavar="N")
     parser.add_argument(
-        "--deploy", metavar="FILES", help="also score these files: any of fp16,dynamic,int8 (fp32 comes with them)"
+        "--deploy", metavar="FILES", help="also score these files: any of fp16,dynamic,int8,int8-qat (fp32 comes along)"
     )
     parser.add_argument("--recipe", type=Path, metavar="FILE", help="TOML; else the data set's own in tfseg/recipes")
     parser.add_argument("--set", action="append", default=[], metavar="key=value", help="any key of the recipe")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import re
 import tomllib
 import types
 import typing
@@ -11,7 +12,8 @@ from typing import Any, Self
 
 from tfseg.errors import InputError
 
-FILES = ("fp32", "fp16", "dynamic", "int8")  # that a network is converted to
+FILES = ("fp32", "fp16", "dynamic", "int8", "int8-qat")  # that a network is converted to
+_PRUNED = re.compile(r"(fp32|fp16|dynamic|int8)-pruned-0?\.[0-9]+")
 AUGMENTATIONS = ("none", "nerve", "mobile", "probe", "strong")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "cosine", "plateau")
@@ -104,8 +106,8 @@ class Recipe:
             )
 
         for name in self.deploy:
-            if name not in FILES:
-                raise InputError(f"deploy = {name!r} is none of {', '.join(FILES)}")
+            if name not in FILES and not _PRUNED.fullmatch(name):
+                raise InputError(f"deploy = {name!r} is none of {', '.join(FILES)} or, for example, int8-pruned-0.5")
         if self.ema and self.select == "best":
             raise InputError("ema keeps an average of all weights, select = 'best' those of one epoch: choose one")
 

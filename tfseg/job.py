@@ -9,6 +9,7 @@ from typing import Any
 from tfseg import runs
 from tfseg.config import Recipe
 from tfseg.data import folds
+from tfseg.data.pixels import Pixels, decode
 from tfseg.data.source import Source
 from tfseg.evaluate import Scored, evaluate
 from tfseg.inference import Masking, Predict, write_masks
@@ -17,6 +18,7 @@ from tfseg.progress import Watch
 from tfseg.summary import summarise
 
 CONFUSION = "confusion.json"
+PIXELS = "pixels.bin"  # of `decode_pixels`, while a run is at work
 KERAS = "keras"  # in the column `file`: the network as it was trained
 COUNTS = ("tp", "fp", "fn", "tn")
 Counts = list[dict[str, Any]]  # of one image and class each: "file", "class" and COUNTS in pixels
@@ -50,6 +52,19 @@ class Job:
     def folder(self, fold: int) -> Path:
         """Return where a fold's files are."""
         return runs.fold_folder(self.run, fold)
+
+
+def decode_pixels(job: Job) -> Pixels:
+    """Decode all images to the network's size, in the order of the source, or open what is decoded already."""
+    return decode(
+        job.run / PIXELS,
+        list(job.source.samples.values()),
+        job.source.dataset,
+        classes=job.classes,
+        size=job.recipe.image_size,
+        channels=job.recipe.channels,
+        watch=lambda done, total: job.watch("decoding images", done, total),
+    )
 
 
 def training_part(job: Job, split: dict[str, list[str]], fold: int | None) -> tuple[list[str], list[str]]:

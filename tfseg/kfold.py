@@ -7,17 +7,25 @@ from typing import Any
 from tfseg import deploy, losses, models, runs
 from tfseg.config import Recipe
 from tfseg.data import folds
-from tfseg.data.pixels import Pixels, decode
+from tfseg.data.pixels import Pixels
 from tfseg.data.source import Source
 from tfseg.errors import InputError
 from tfseg.inference import open_network
-from tfseg.job import Counts, Job, collect, score, summarise_job, training_part, write_scores
+from tfseg.job import (
+    PIXELS,
+    Counts,
+    Job,
+    collect,
+    decode_pixels,
+    score,
+    summarise_job,
+    training_part,
+    write_scores,
+)
 from tfseg.metrics import HOLDOUT, Row
 from tfseg.models.files import Card, open_file, save
 from tfseg.progress import Watch
 from tfseg.train import STATE, Task, check_task, train
-
-PIXELS = "pixels.bin"
 
 
 def kfold(
@@ -50,7 +58,7 @@ def kfold(
     todo = [fold for fold in chosen if not (job.folder(fold) / runs.METRICS).exists()]
     final = run / runs.FINAL if recipe.final and only is None else None
     if todo or (final and not (final / runs.MODEL).exists()):
-        pixels = _decode(job)
+        pixels = decode_pixels(job)
         for fold in todo:
             _train_part(job, pixels, parts[fold], fold, job.folder(fold), watch=_share(watch, chosen, fold))
             _score_fold(job, fold, parts[fold][0], split[str(fold)])
@@ -124,18 +132,6 @@ def _begin(job: Job, command: Sequence[str]) -> dict[str, list[str]]:
     runs.write_json(run / runs.DATA_CHECK, source.report.to_json())
     runs.write_json(run / runs.FOLDS, split)  # last: its presence says that the run has begun
     return split
-
-
-def _decode(job: Job) -> Pixels:
-    return decode(
-        job.run / PIXELS,
-        list(job.source.samples.values()),
-        job.source.dataset,
-        classes=job.classes,
-        size=job.recipe.image_size,
-        channels=job.recipe.channels,
-        watch=lambda done, total: job.watch("decoding images", done, total),
-    )
 
 
 def _train_part(

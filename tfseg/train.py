@@ -76,8 +76,8 @@ def train(recipe: Recipe, pixels: Pixels, task: Task, *, watch: Watch) -> keras.
     loss = losses.loss(recipe.loss)
     model.compile(
         optimizer=_optimizer(recipe, steps),
-        loss=in_float32(loss.load()),
-        metrics=[in_float32(metric) for metric in curve_metrics(loss.activation, recipe.threshold)],
+        loss=_in_float32(loss.load()),
+        metrics=[_in_float32(metric) for metric in curve_metrics(loss.activation, recipe.threshold)],
         jit_compile=False,
     )
     model.optimizer.build(model.trainable_variables)
@@ -213,7 +213,7 @@ def _build(recipe: Recipe, pixels: Pixels, policy: str) -> keras.Model:
         keras.config.set_dtype_policy(before)
 
 
-def in_float32(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+def _in_float32(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     """Give a loss or metric its logits in float32, whatever the network computes in."""
 
     @functools.wraps(function)

@@ -144,9 +144,13 @@ def _measuring(network: Any, names: Sequence[str], activation: str) -> Any:
     With random signs the square of one gradient is, on average, the sum of the squares of all pixels' gradients.
     """
 
+    graph = network.graph.as_graph_def()
+    for node in graph.node:  # gradients written in Python, such as tf.nn.silu's, hold tensors of the first graph
+        node.attr.pop("_gradient_op_type", None)
+
     def measure(image: Any, signs: Any) -> list[Any]:
         *tensors, logits = tf.graph_util.import_graph_def(
-            network.graph.as_graph_def(),
+            graph,
             input_map={network.inputs[0].name: image},
             return_elements=[*(f"{name}:0" for name in names), network.outputs[0].name],
             name="",

@@ -1,15 +1,11 @@
 """From a trained Keras network to the .tflite file that ships: `convert(model, card, options, ...) -> bytes`."""
 
-import contextlib
 import dataclasses
 import math
-import os
 import re
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -23,19 +19,19 @@ from tfseg import models
 from tfseg.activation import activate, with_background
 from tfseg.errors import InputError
 from tfseg.lite import calibration as calibrating
-from tfseg.lite import metadata, quantize
+from tfseg.lite import finetune, metadata, quantize
 from tfseg.lite.flatbuffer import UINT8, File, quantization
 from tfseg.lite.fuse import fuse
 from tfseg.lite.graph import Graph
 from tfseg.models.files import Card
 from tfseg.models.mobilevitv2 import DepthToSpace, SpaceToDepth
 from tfseg.progress import Watch, silent
+from tfseg.quiet import silent_stderr
 
 PRECISIONS = ("fp32", "fp16", "dynamic", "int8")
 INPUTS = ("uint8", "float32")
 HEADS = ("probability", "mask", "logits")
 
-_HEAD = "head"  # the name of everything between logits and output
 _EIGHT_BIT_LAYERS = (  # all others normalize, attend or bend, which 8 bits do badly: they stay float in an int8 file
     layers.Conv2D, layers.DepthwiseConv2D, layers.Conv2DTranspose, layers.MaxPooling2D, layers.AveragePooling2D,
     layers.GlobalAveragePooling2D, layers.UpSampling2D, layers.ZeroPadding2D, layers.Concatenate, layers.Add,
@@ -56,11 +52,13 @@ class Options:
     Attributes:
         precision: "fp32"; "fp16", half of the size; "dynamic", 8-bit weights and float activations; or "int8".
         input: "uint8", what a camera gives, or "float32" in [0, 1].
-        head: "probability", float32 in [0, 1] (in an int8 file too: after the 8-bit logits it computes in float, which
-            costs a thousandth of the time, keeps every step near the threshold, and leaves one format for all files);
-            "mask", uint8, see Metadata.activation; or "logits", float32.
+        head: "probability", float32 in [0, 1], in an int8 file too: it computes in float from the 8-bit logits on,
+            which costs next to nothing and leaves one format for all files; "mask", uint8, see Metadata.activation; or
+            "logits", float32.
         image_size: of the input, in pixels, where it is not the network's own.
         keep_float: regular expression; in an int8 file, layers in whose name it is found are computed in float.
+        qat: of an int8 file; the network is first fine-tuned as it computes in 8 bits (tfseg.lite.finetune).
+        sparsity: the share of the weights that become zero, while the rest is fine-tuned; 0 for none.
     """
 
     precision: str = "int8"
@@ -68,6 +66,8 @@ class Options:
     head: str = "probability"
     image_size: int | None = None
     keep_float: str = ""
+    qat: bool = False
+    sparsity: float = 0.0
 
     def __post_init__(self) -> None:
         for name, known in (("precision", PRECISIONS), ("input", INPUTS), ("head", HEADS)):
@@ -77,8 +77,39 @@ class Options:
             re.compile(self.keep_float)
         except re.error as error:
             raise InputError(f"keep_float = {self.keep_float!r} is no regular expression: {error}") from error
-        if self.keep_float and self.precision != "int8":
-            raise InputError(f"keep_float goes with int8: a {self.precision} file has nothing to keep in float")
+        if self.precision != "int8" and (self.keep_float or self.qat):
+            raise InputError(f"keep_float and qat go with int8, not with {self.precision}")
+        if not 0 <= self.sparsity < 1:
+            raise InputError(f"sparsity = {self.sparsity:g} is no share of the weights: give 0 to less than 1")
+
+    @classmethod
+    def of(cls, kind: str, **more: Any) -> "Options":
+        """Return the options of a kind of file; `more` sets others.
+
+        >>> Options.of("int8-qat").qat, Options.of("int8-pruned-0.5").sparsity
+        (True, 0.5)
+        """
+        match kind.split("-"):
+            case [precision]:
+                return cls(precision=precision, **more)
+            case [precision, "qat"]:
+                return cls(precision=precision, qat=True, **more)
+            case [precision, "pruned", share] if re.fullmatch(r"0?\.\d+", share):
+                return cls(precision=precision, sparsity=float(share), **more)
+        raise InputError(
+            f"{kind!r} is no kind of file: {', '.join(PRECISIONS)}, int8-qat or, for example, int8-pruned-0.5"
+        )
+
+    @property
+    def kind(self) -> str:
+        """The precision, and how the network was fine-tuned for it: "int8-qat", "int8-pruned-0.5"."""
+        pruned = f"-pruned-{self.sparsity:g}" if self.sparsity else ""
+        return f"{self.precision}{pruned}{'-qat' if self.qat else ''}"
+
+    @property
+    def learns(self) -> bool:
+        """Whether the network is fine-tuned."""
+        return self.qat or self.sparsity > 0
 
 
 def convert(
@@ -87,8 +118,8 @@ def convert(
     options: Options,
     *,
     calibration: calibrating.Calibration | None = None,
+    course: finetune.Course | None = None,
     training: str = "",
-    proof: Mapping[str, Any] | None = None,
     watch: Watch = silent,
 ) -> bytes:
     """Turn a trained network into the content of a .tflite file.
@@ -101,8 +132,8 @@ def convert(
         card: of the network.
         options: what kind of file.
         calibration: the images that set the ranges of an int8 file; not used for others.
+        course: what the network is fine-tuned on; not used where it is not.
         training: name of the run that trained the network.
-        proof: what the file was found to be worth (`tfseg.lite.metadata.attach` adds it later).
         watch: told how far the work is.
 
     Raises:
@@ -112,13 +143,58 @@ def convert(
     network = _sized(model, card, options.image_size)
     size, channels = network.input_shape[1], network.input_shape[-1]
     graph = Graph(fuse(network))
-    frozen = _trace(graph, lambda logits: _head(logits, card, options.head))
-    content, origin = _named(_tflite(frozen, options.precision, card.model), frozen)
+    if options.learns and course is None:
+        raise InputError(f"{card.model}: a network is fine-tuned on the images of its run: convert the run")
+    if options.learns:
+        graph = _copy(graph)  # layers that learn must not be the caller's
+    if options.sparsity and course:
+        finetune.prune(graph, options.sparsity, course)
     names: tuple[str, ...] = ()
     if options.precision == "int8":
         images = _checked(calibration, (size, size, channels))
         names = images.names
-        content = _int8(content, origin, graph, card, options.keep_float, images, watch)
+        content = _int8(graph, card, options, images, course, watch)
+    else:
+        content, _ = _float_file(graph, card, options)
+    return _finished(content, network, card, options, names, training)
+
+
+def one_by_one(
+    model: keras.Model, card: Card, *, calibration: calibrating.Calibration, watch: Watch = silent
+) -> Iterator[tuple[str, bytes]]:
+    """Convert a network once for each layer that an int8 file computes in 8 bits, with that layer alone in 8 bits.
+
+    Args:
+        model: as for `convert`.
+        card: of the network.
+        calibration: the images that set the ranges.
+        watch: told how far the calibration is.
+
+    Yields:
+        A layer's name and the content of a .tflite file.
+    """
+    network = _sized(model, card, None)
+    images = _checked(calibration, network.input_shape[1:])
+    graph = Graph(fuse(network))
+    options = Options(precision="fp32")
+    content, origin = _float_file(graph, card, options)
+    tensors = {
+        layer: quantize.measured(content, lambda tensor, layer=layer: layer_of(tensor) != layer)
+        for layer in graph.nodes
+        if layer in _eight_bit_layers(graph, "")
+    }
+    every = list(dict.fromkeys(name for names in tensors.values() for name in names))
+    ranges = _ranges(graph, card, origin, every, images, watch)
+    for layer, names in tensors.items():
+        if names:  # else the file has no operator of that layer, or one that hands on what comes in
+            single = quantize.quantize(content, ranges, lambda tensor, layer=layer: layer_of(tensor) != layer)
+            yield layer, _finished(single, network, card, options, images.names, "")
+
+
+def _finished(
+    content: bytes, network: keras.Model, card: Card, options: Options, calibration: tuple[str, ...], training: str
+) -> bytes:
+    """Let a file take bytes where it should, check it, and add its metadata."""
     if options.input == "uint8":
         content = _take_bytes(content)
     _check(content, card.model)
@@ -126,24 +202,23 @@ def convert(
         content,
         metadata.Metadata(
             model=card.model,
-            image_size=size,
-            channels=channels,
+            image_size=network.input_shape[1],
+            channels=network.input_shape[-1],
             classes=card.classes,
             input=options.input,
             head=options.head,
             activation=card.activation,
             threshold=card.threshold,
             largest_component=card.largest_component,
-            precision=options.precision,
+            precision=options.kind,
             keep_float=options.keep_float,
             training=training,
             dataset=card.dataset,
             fingerprint=card.fingerprint,
             phantom=card.phantom,
             fold=card.fold,
-            calibration=names,
+            calibration=calibration,
             versions={package: version(package) for package in _PACKAGES},
-            proof=proof or {},
         ),
     )
 
@@ -153,7 +228,9 @@ def _sized(model: keras.Model, card: Card, image_size: int | None) -> keras.Mode
     _, height, width, channels = model.input_shape
     size = image_size or height
     if size is None or (image_size is None and height != width):
-        raise InputError(f"{card.model}: its size, {height}x{width}, is no fixed square; give an image size")
+        raise InputError(
+            f"{card.model}: the network has no fixed square size, but {height}x{width}; give an image size"
+        )
     if size == height == width:
         return model
     models.network(card.model, image_size=size)
@@ -171,8 +248,11 @@ def _checked(calibration: calibrating.Calibration | None, shape: tuple[int, ...]
     return calibration
 
 
-def _trace(graph: Graph, head: Callable[[Any], Any]) -> Any:
-    """Return a function with constants for weights, from images (1, H, W, C) to what `head` makes of the logits."""
+def _trace(graph: Graph, head: Callable[[Any], Any], name: str) -> Any:
+    """Return a function with constants for weights, from images (1, H, W, C) to what `head` makes of the logits.
+
+    Operations are named after their layers, those of the head `name`.
+    """
 
     def call(name: str, layer: keras.Layer, inputs: Any) -> Any:
         with tf.name_scope(name):  # the layer's __call__ would number the scope
@@ -180,7 +260,7 @@ def _trace(graph: Graph, head: Callable[[Any], Any]) -> Any:
 
     def network(image: Any) -> Any:
         logits = graph.call(image, call)
-        with tf.name_scope(_HEAD):
+        with tf.name_scope(name):
             return head(logits)
 
     shape = (1, *graph.nodes[graph.input].shape)
@@ -194,13 +274,12 @@ def _head(logits: Any, card: Card, head: str) -> Any:
     if head == "probability":
         return activate(logits, card.activation)
     if card.activation == "softmax" and len(card.classes) > 1:
-        best = tf.argmax(with_background(logits), axis=-1, output_type=tf.int32)
-        return tf.cast(tf.expand_dims(best, -1), tf.uint8)
+        return tf.cast(tf.expand_dims(tf.argmax(with_background(logits), -1, tf.int32), -1), tf.uint8)
     return tf.cast(logits >= math.log(card.threshold / (1 - card.threshold)), tf.uint8)
 
 
 def _tflite(frozen: Any, precision: str, model: str) -> bytes:
-    with _silent_stderr():  # TensorFlow prints advice and, for what it refuses, pages
+    with silent_stderr():  # TensorFlow prints advice and, for what it refuses, pages
         converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         if precision in ("fp16", "dynamic"):
@@ -223,21 +302,6 @@ def _reason(error: ConverterError) -> str:
     return str(error).partition("\n")[0]
 
 
-@contextlib.contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Send what is written to stderr, by whatever language, nowhere."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        sys.stderr.flush()
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
 def _named(content: bytes, frozen: Any) -> tuple[bytes, dict[str, str]]:
     """Name every result after the layer that it comes from, and say which operation of `frozen` it is.
 
@@ -245,49 +309,87 @@ def _named(content: bytes, frozen: Any) -> tuple[bytes, dict[str, str]]:
     value is that of the last operation. Where a layer has several operators, they are LAYER, LAYER/2, ...
     """
     file = File(content)
-    operations = {operation.name for operation in frozen.graph.get_operations()}
+    operations = {operation.name: operation for operation in frozen.graph.get_operations()}
     origin: dict[str, str] = {}
     counts: Counter[str] = Counter()
     for op in file.operators:
         (output,) = map(int, op.outputs)
-        parts = file.name(output).split(";")
-        operation = parts[0] if parts[0] in operations else parts[0].rstrip("0123456789")  # numbered by the converter
-        layer = parts[-1].partition("/")[0]
+        found = [_operation(part, operations) for part in file.name(output).split(";")]
+        layer = layer_of(found[-1])
         counts[layer] += 1
         name = layer if counts[layer] == 1 else f"{layer}/{counts[layer]}"
         file.tensors[output].name = name.encode()
-        if operation in operations:
-            origin[name] = operation
+        origin[name] = found[0]
         for role, tensor in zip(_ROLES.get(file.kind(op), ()), map(int, op.inputs), strict=False):
             if role and file.is_constant(tensor):
                 file.tensors[tensor].name = f"{name}/{role}".encode()
     return file.content(), origin
 
 
+def _operation(name: str, operations: Mapping[str, tf.Operation]) -> str:
+    """Return the operation of the network that the converter means by a name, which it may have numbered."""
+    operation = operations.get(name) or operations[name.rstrip("0123456789")]
+    while operation.type == "Identity":
+        operation = operation.inputs[0].op
+    return operation.name
+
+
+def _copy(graph: Graph) -> Graph:
+    """Return the same network with layers of its own."""
+    model = graph.model()
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    return Graph(copy)
+
+
+def _float_file(graph: Graph, card: Card, options: Options) -> tuple[bytes, dict[str, str]]:
+    """Convert without 8 bits, and say which operation of the network each of the file's operators does last."""
+    frozen = _trace(graph, lambda logits: _head(logits, card, options.head), options.head)
+    return _named(_tflite(frozen, options.precision, card.model), frozen)
+
+
 def _int8(
-    content: bytes,
-    origin: Mapping[str, str],
     graph: Graph,
     card: Card,
-    keep_float: str,
+    options: Options,
     images: calibrating.Calibration,
+    course: finetune.Course | None,
     watch: Watch,
 ) -> bytes:
-    float_layers = {_HEAD} | {
+    content, origin = _float_file(graph, card, options)
+    eight_bit = _eight_bit_layers(graph, options.keep_float)
+
+    def stays_float(tensor: str) -> bool:  # so does the head, which is no layer
+        return layer_of(tensor) not in eight_bit
+
+    ranges = _ranges(graph, card, origin, quantize.measured(content, stays_float), images, watch)
+    if options.qat and course:
+        spans = {layer_of(origin[name]): span for name, span in ranges.items()}
+        finetune.quantization_aware(graph, spans, eight_bit, course)
+        content, _ = _float_file(graph, card, options)
+    return quantize.quantize(content, ranges, stays_float)
+
+
+def _eight_bit_layers(graph: Graph, keep_float: str) -> set[str]:
+    return {
         name
         for name, node in graph.nodes.items()
-        if not isinstance(node.layer, _EIGHT_BIT_LAYERS) or (keep_float and re.search(keep_float, name))
+        if isinstance(node.layer, _EIGHT_BIT_LAYERS) and not (keep_float and re.search(keep_float, name))
     }
 
-    def stays_float(tensor: str) -> bool:
-        return layer_of(tensor) in float_layers
 
-    tensors = quantize.measured(content, stays_float)
-    found = calibrating.find_ranges(
-        _trace(graph, tf.identity), [origin[name] for name in tensors], images, card.activation, watch=watch
-    )
-    ranges = {name: found[origin[name]] for name in tensors}
-    return quantize.quantize(content, ranges, stays_float)
+def _ranges(
+    graph: Graph,
+    card: Card,
+    origin: Mapping[str, str],
+    tensors: Sequence[str],
+    images: calibrating.Calibration,
+    watch: Watch,
+) -> dict[str, tuple[float, float]]:
+    """Find the ranges of tensors of the float file."""
+    network = _trace(graph, tf.identity, "logits")
+    found = calibrating.find_ranges(network, [origin[name] for name in tensors], images, card.activation, watch=watch)
+    return {name: found[origin[name]] for name in tensors}
 
 
 def layer_of(tensor: str) -> str:

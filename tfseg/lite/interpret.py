@@ -8,6 +8,7 @@ from ai_edge_litert.interpreter import Interpreter
 from tfseg.inference import Masking, Predict
 from tfseg.lite import metadata
 from tfseg.lite.metadata import Metadata
+from tfseg.quiet import silent_stderr
 
 
 def open_file(path: Path, *, threads: int = 1) -> tuple[Predict, Masking]:
@@ -32,8 +33,9 @@ def open_file(path: Path, *, threads: int = 1) -> tuple[Predict, Masking]:
 
 def predict(content: bytes, about: Metadata, *, threads: int = 1) -> Predict:
     """Return what a file predicts, image by image, on XNNPACK where that has its operators."""
-    interpreter = Interpreter(model_content=content, num_threads=threads)
-    interpreter.allocate_tensors()
+    with silent_stderr():  # LiteRT announces XNNPACK
+        interpreter = Interpreter(model_content=content, num_threads=threads)
+        interpreter.allocate_tensors()
     (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
 
     def probability(images: np.ndarray) -> np.ndarray:

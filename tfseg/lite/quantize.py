@@ -26,7 +26,7 @@ _SAME_SCALE = frozenset(  # what goes in comes out
     )
 )  # fmt: skip
 _OWN_SCALE = frozenset(("ADD", "CONCATENATION", "MEAN", "MUL", "RELU", "RELU6", "SUB"))
-_VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "QUANTIZE": 2}  # of the operators' 8-bit forms; of all others 2
+_VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "RESHAPE": 1}  # of the operators' 8-bit forms; of all others 2
 _LOWEST, _HIGHEST = -128, 127
 
 
