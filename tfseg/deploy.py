@@ -201,9 +201,9 @@ def _converted(job: Job, path: Path, options: Options, training: Sequence[str], 
 
 
 def _course(job: Job, training: Sequence[str], fold: int | None, options: Options) -> finetune.Course:
-    """Fine-tune on the images that the network learned from, for a tenth of the epochs at a fiftieth of the rate.
+    """Fine-tune on the images that the network learned from, for a tenth of the epochs at a tenth of the rate.
 
-    Rounding is undone by small steps: at a tenth of the rate, Adam moved the weights farther away than 8 bits had. Where
+    Rounding is undone by small steps: at half of the rate, Adam moved the weights farther away than 8 bits had. Where
     weights become zero, the others must take over their work: a quarter of the epochs, at a third of the rate.
     """
     recipe = job.recipe
@@ -223,7 +223,7 @@ def _course(job: Job, training: Sequence[str], fold: int | None, options: Option
         activation=losses.loss(recipe.loss).activation,
         epochs=math.ceil(recipe.epochs * (0.25 if options.sparsity else 0.1)),
         steps=len(training) // recipe.batch_size,
-        learning_rate=recipe.learning_rate * (0.3 if options.sparsity else 0.02),
+        learning_rate=recipe.learning_rate * (0.3 if options.sparsity else 0.1),
         watch=job.watch,
     )
 

@@ -20,6 +20,7 @@ from tfseg.activation import activate, with_background
 from tfseg.errors import InputError
 from tfseg.lite import calibration as calibrating
 from tfseg.lite import finetune, metadata, quantize
+from tfseg.lite.equalize import equalize
 from tfseg.lite.flatbuffer import UINT8, File, quantization
 from tfseg.lite.fuse import fuse
 from tfseg.lite.graph import Graph
@@ -153,6 +154,7 @@ def convert(
     if options.precision == "int8":
         images = _checked(calibration, (size, size, channels))
         names = images.names
+        graph = Graph(equalize(graph.model(), images.images))
         content = _int8(graph, card, options, images, course, watch)
     else:
         content, _ = _float_file(graph, card, options)
@@ -175,7 +177,7 @@ def one_by_one(
     """
     network = _sized(model, card, None)
     images = _checked(calibration, network.input_shape[1:])
-    graph = Graph(fuse(network))
+    graph = Graph(equalize(fuse(network), images.images))
     options = Options(precision="fp32")
     content, origin = _float_file(graph, card, options)
     tensors = {
@@ -184,7 +186,8 @@ def one_by_one(
         if layer in _eight_bit_layers(graph, "")
     }
     every = list(dict.fromkeys(name for names in tensors.values() for name in names))
-    ranges = _ranges(graph, card, origin, every, images, watch)
+    found = _ranges(graph, card, [origin[name] for name in every], images, watch)
+    ranges = {name: found[origin[name]] for name in every}
     for layer, names in tensors.items():
         if names:  # else the file has no operator of that layer, or one that hands on what comes in
             single = quantize.quantize(content, ranges, lambda tensor, layer=layer: layer_of(tensor) != layer)
@@ -362,12 +365,16 @@ def _int8(
     def stays_float(tensor: str) -> bool:  # so does the head, which is no layer
         return layer_of(tensor) not in eight_bit
 
-    ranges = _ranges(graph, card, origin, quantize.measured(content, stays_float), images, watch)
+    tensors = quantize.measured(content, stays_float)
+    ranges = _ranges(graph, card, [origin[name] for name in tensors], images, watch)
     if options.qat and course:
-        spans = {layer_of(origin[name]): span for name, span in ranges.items()}
-        finetune.quantization_aware(graph, spans, eight_bit, course)
-        content, _ = _float_file(graph, card, options)
-    return quantize.quantize(content, ranges, stays_float)
+        finetune.quantization_aware(graph, {layer_of(name): span for name, span in ranges.items()}, eight_bit, course)
+        content, origin = _float_file(graph, card, options)
+        tensors = quantize.measured(content, stays_float)
+        # A bias that is no longer zero may have become an operation.
+        new = [origin[name] for name in tensors if origin[name] not in ranges]
+        ranges |= _ranges(graph, card, new, images, watch) if new else {}
+    return quantize.quantize(content, {name: ranges[origin[name]] for name in tensors}, stays_float)
 
 
 def _eight_bit_layers(graph: Graph, keep_float: str) -> set[str]:
@@ -379,17 +386,12 @@ def _eight_bit_layers(graph: Graph, keep_float: str) -> set[str]:
 
 
 def _ranges(
-    graph: Graph,
-    card: Card,
-    origin: Mapping[str, str],
-    tensors: Sequence[str],
-    images: calibrating.Calibration,
-    watch: Watch,
+    graph: Graph, card: Card, operations: Sequence[str], images: calibrating.Calibration, watch: Watch
 ) -> dict[str, tuple[float, float]]:
-    """Find the ranges of tensors of the float file."""
-    network = _trace(graph, tf.identity, "logits")
-    found = calibrating.find_ranges(network, [origin[name] for name in tensors], images, card.activation, watch=watch)
-    return {name: found[origin[name]] for name in tensors}
+    """Find the ranges of results of the network, by operation."""
+    return calibrating.find_ranges(
+        _trace(graph, tf.identity, "logits"), operations, images, card.activation, watch=watch
+    )
 
 
 def layer_of(tensor: str) -> str:

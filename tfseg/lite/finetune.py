@@ -3,10 +3,10 @@
 Both run on tensorflow-model-optimization (the extra `qat`), which works on networks of tf_keras, Keras 2. `bridge`
 rebuilds a network there: each layer becomes one of tf_keras that holds its weights and computes what it computes.
 
-Batch norm is folded into the convolutions before, and dropout is gone: what learns is exactly what ships. It learns from
-the network as it was (distillation: Hinton et al., 2015, arXiv:1503.02531), on images that this one learned from: what
-is asked for is the same function in another form, and the masks would teach it another one. The loss is the squared
-difference of the probabilities.
+Batch norm is folded into the convolutions before, and dropout is gone: what learns is exactly what ships. It learns
+from the network as it was (distillation: Hinton et al., 2015, arXiv:1503.02531), on images that this one learned from:
+what is asked for is the same function in another form, and the masks would teach it another one. The loss is the
+squared difference of the probabilities.
 """
 
 import dataclasses

@@ -51,9 +51,15 @@ def scaled_outputs(layer: keras.Layer, shape: tuple[int, ...], scale: np.ndarray
 
 
 def scaled_inputs(layer: keras.Layer, shape: tuple[int, ...], scale: np.ndarray, shift: np.ndarray) -> keras.Layer:
-    """Return the layer that does to x what `layer`, which sees no border, does to x times `scale` (C,) plus `shift`."""
+    """Return the layer that does to x what `layer` does to x times `scale` (C,) plus `shift`.
+
+    A shift other than 0 asks for a layer that sees no border.
+    """
     kernel, bias = weights(layer)
-    bias = bias + np.einsum("yxcd,c->d", dense(layer), shift)
+    if isinstance(layer, layers.Conv2DTranspose):
+        return _same(layer, shape, kernel * scale, bias)
+    if shift.any():
+        bias = bias + np.einsum("yxcd,c->d", dense(layer), shift)
     if isinstance(layer, layers.DepthwiseConv2D):
         return _same(layer, shape, kernel * scale[:, None], bias)
     size = kernel.shape[2]
