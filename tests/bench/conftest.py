@@ -19,6 +19,9 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
+from tfseg.lite import metadata
+from tfseg.lite.metadata import Metadata
+
 HERE = Path(__file__).parent
 AARCH64, X86_64 = 183, 62  # ELF's e_machine
 SIZE = 16  # of the networks' images
@@ -126,6 +129,39 @@ def write_network() -> Callable[..., Path]:
         kernel = np.random.default_rng(seed).normal(0, 2, (1, 1, 1, 3)).astype("float32")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(pack(_quantized(kernel, name) if precision == "int8" else _float(kernel, name, precision)))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def write_proved(write_network: Callable[..., Path]) -> Callable[..., Path]:
+    """Write the same as a file of tfseg, whose metadata hold a proof of `dice` unless that is None."""
+
+    def write(path: Path, kind: str = "fp32", *, dice: float | None = 0.8, seed: int = 0, **about: Any) -> Path:
+        known = {
+            "model": "tiny",
+            "image_size": SIZE,
+            "channels": 3,
+            "classes": ("nerve",),
+            "input": "float32",
+            "head": "probability",
+            "activation": "sigmoid",
+            "threshold": 0.5,
+            "largest_component": False,
+            "precision": kind,
+            "keep_float": "",
+            "training": "run-1",
+            "dataset": "nerve",
+            "fingerprint": "0" * 64,
+            "phantom": False,
+            "fold": None,
+            "calibration": (),
+            "versions": {},
+            "proof": {} if dice is None else {"nerve": {"against": "keras", "score": dice}},
+        }
+        content = write_network(path, kind, seed=seed).read_bytes()
+        path.write_bytes(metadata.attach(content, Metadata(**known | about)))
         return path
 
     return write

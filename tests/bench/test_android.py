@@ -6,7 +6,8 @@ import subprocess
 import pytest
 
 from tfseg.bench import adb, android, numerics
-from tfseg.bench.android import Limits, Task
+from tfseg.bench.android import Limits
+from tfseg.bench.task import Task
 from tfseg.errors import InputError, WorkError
 
 QUICK = Limits(cell_s=60, cool_s=0.2, return_s=20)

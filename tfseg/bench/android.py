@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import datetime
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from tfseg.bench import adb, harness, logs, numerics, phone, result, wire
 from tfseg.bench.harness import Harness
 from tfseg.bench.phone import Phone, Temperature
 from tfseg.bench.result import Cell, Figures
+from tfseg.bench.task import Task, outcome
 from tfseg.errors import InputError, WorkError
 from tfseg.progress import Watch
 from tfseg.runs import write_whole
@@ -22,25 +22,6 @@ from tfseg.runs import write_whole
 SPARE_MB = 50  # beside our files, which a phone needs for its own
 LOG_KB = 256  # of a log are kept beside its cell: the end, where the results are
 _DISAGREE = 0.02  # a share: more than rounding takes from any figure of at least a millisecond
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Task:
-    """One measurement to make.
-
-    Attributes:
-        name: what the file is called in the result.
-        file: the network.
-        delegate: one of result.DELEGATES.
-        threads: of the CPU; None for a GPU.
-        runs: the least number of timed inferences.
-    """
-
-    name: str
-    file: numerics.File
-    delegate: str
-    threads: int | None
-    runs: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -274,11 +255,7 @@ def _compared(
     except ValueError as error:
         nothing = dict.fromkeys((field.name for field in dataclasses.fields(Figures)), None)
         return nothing | {"status": result.FAILED, "reason": str(error), "delegate_ran": None}
-    return {
-        "largest_difference": found.largest,
-        "flipped_pixels": found.flipped_pixels,
-        "output_pixels": found.pixels,
-    }
+    return dataclasses.asdict(found)
 
 
 def _run(at: Session, words: Sequence[str]) -> adb.Answer:
@@ -328,10 +305,8 @@ def _key(at: Session, task: Task) -> tuple[Any, ...]:
 
 
 def _cell(at: Session, task: Task, **fields: Any) -> Cell:
-    return Cell(
-        file=task.name,
-        file_sha256=task.file.sha256,
-        precision=task.file.precision,
+    return outcome(
+        task,
         target="android",
         device=at.phone.name,
         device_id=at.phone.device_id,
@@ -339,9 +314,5 @@ def _cell(at: Session, task: Task, **fields: Any) -> Cell:
         android=at.phone.android,
         harness=f"benchmark_model {at.harness.version}",
         harness_sha256=at.harness.sha256,
-        delegate=task.delegate,
-        threads=task.threads,
-        runs_asked=task.runs,
-        measured_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         **fields,
     )

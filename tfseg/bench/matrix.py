@@ -8,8 +8,8 @@ from typing import Any
 
 from tfseg import runs
 from tfseg.bench import numerics
-from tfseg.bench.android import Task
 from tfseg.bench.result import DELEGATES
+from tfseg.bench.task import Task
 from tfseg.errors import InputError
 
 PRECISIONS = ("fp32", "fp16", "dynamic", "int8")
@@ -74,6 +74,13 @@ def tasks(matrix: Matrix, models: Sequence[Path]) -> list[Task]:
             name = f"{model.resolve().name}/{path.parent.name}/{path.name}" if model.is_dir() else path.name
             found += file_tasks(name, path, matrix)
     return found
+
+
+def called(path: Path) -> str:
+    """Return what a file is called in results: from its run's folder on where it lies in one, else its own name."""
+    whole = path.resolve()
+    run = next((folder for folder in whole.parents[:2] if (folder / runs.RECIPE).is_file()), None)
+    return str(whole.relative_to(run.parent)) if run else path.name
 
 
 def file_tasks(name: str, path: Path, matrix: Matrix) -> list[Task]:

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from tfseg.errors import InputError
+from tfseg.lite import interpret, metadata
+from tfseg.lite.metadata import Metadata
 from tfseg.runs import sha256
 
-THRESHOLD = 0.5  # probability from which a pixel counts; the same on both sides, whatever the network was tuned to
+THRESHOLD = 0.5  # probability from which a pixel counts in a file of another tool, which does not say
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,7 @@ class File:
         precision: "fp32", "fp16" (half precision weights), "dynamic" (int8 weights alone) or "int8".
         input: the image.
         output: the answer.
+        about: what a file of tfseg says of itself; None for another tool's.
     """
 
     path: Path
@@ -47,6 +50,7 @@ class File:
     precision: str
     input: Tensor
     output: Tensor
+    about: Metadata | None
 
 
 def open_file(path: Path) -> File:
@@ -56,6 +60,8 @@ def open_file(path: Path) -> File:
         InputError: it is missing, damaged, or not a network with one input and one output of fixed shape.
     """
     digest = sha256(path)
+    content = metadata.read_bytes(path)
+    about = metadata.parse(content, str(path)) if metadata.BUFFER in content else None
     interpreter = _interpreter(path)
     tensors = [_tensors(details) for details in (interpreter.get_input_details(), interpreter.get_output_details())]
     if any(len(found) != 1 for found in tensors):
@@ -70,7 +76,14 @@ def open_file(path: Path) -> File:
         precision = "int8"
     else:
         precision = "dynamic" if (np.int8, True) in kinds else "fp32"
-    return File(path=path, sha256=digest, precision=precision, input=tensors[0][0], output=tensors[1][0])
+    return File(
+        path=path,
+        sha256=digest,
+        precision=about.precision if about else precision,
+        input=tensors[0][0],
+        output=tensors[1][0],
+        about=about,
+    )
 
 
 def random_image(file: File) -> np.ndarray:
@@ -82,6 +95,12 @@ def random_image(file: File) -> np.ndarray:
     if limits.bits > 16:
         raise InputError(f"{file.path}: takes {tensor.dtype} and no image")
     return rng.integers(limits.min, limits.max, tensor.shape, tensor.dtype, endpoint=True)
+
+
+def unit_range(file: File, image: np.ndarray) -> np.ndarray:
+    """Return the (H, W, C) image in [0, 1] that `image`, as the file's input stores it, stands for."""
+    scale = file.input.scale or (1 if np.issubdtype(file.input.dtype, np.floating) else 1 / 255)
+    return ((image[0].astype(np.float64) - file.input.zero_point) * scale).astype(np.float32)
 
 
 def run_here(file: File, image: np.ndarray) -> np.ndarray:
@@ -97,9 +116,9 @@ def run_here(file: File, image: np.ndarray) -> np.ndarray:
 class Difference:
     """Between two answers: the largest one, and of how many mask pixels how many differ."""
 
-    largest: float
+    largest_difference: float
     flipped_pixels: int
-    pixels: int
+    output_pixels: int
 
 
 def compare(file: File, here: np.ndarray, there: bytes) -> Difference:
@@ -111,16 +130,31 @@ def compare(file: File, here: np.ndarray, there: bytes) -> Difference:
     if len(there) != file.output.size_bytes:
         raise ValueError(f"the device's output has {len(there)} bytes instead of {file.output.size_bytes}")
     other = np.frombuffer(there, file.output.dtype).reshape(file.output.shape)
-    one, two = _values(file.output, here), _values(file.output, other)
-    if not np.isfinite(two).all():
+    if not np.isfinite(other).all():
         raise ValueError("the device's output holds values that are no numbers")
-    mask = file.output.scale == 0 and not np.issubdtype(file.output.dtype, np.floating)
-    flipped = one != two if mask else (one >= THRESHOLD) != (two >= THRESHOLD)
-    return Difference(largest=float(np.abs(one - two).max()), flipped_pixels=int(flipped.sum()), pixels=flipped.size)
+    one, two = _answer(file, here), _answer(file, other)
+    flipped = _mask(file, one) != _mask(file, two)
+    if file.about:
+        flipped = flipped.any(axis=-1)  # (H, W): whatever its class
+    return Difference(
+        largest_difference=float(np.abs(one - two).max()),
+        flipped_pixels=int(flipped.sum()),
+        output_pixels=flipped.size,
+    )
 
 
-def _values(tensor: Tensor, stored: np.ndarray) -> np.ndarray:
-    return (stored.astype(np.float64) - tensor.zero_point) * (tensor.scale or 1)
+def _answer(file: File, stored: np.ndarray) -> np.ndarray:
+    """Return probabilities, float (H, W, K), or of another tool's file the values that its output stands for."""
+    if file.about:
+        return interpret.probabilities(stored[0], file.about)
+    return (stored.astype(np.float64) - file.output.zero_point) * (file.output.scale or 1)
+
+
+def _mask(file: File, answer: np.ndarray) -> np.ndarray:
+    if file.about:
+        return answer >= file.about.threshold
+    whole_numbers = file.output.scale == 0 and not np.issubdtype(file.output.dtype, np.floating)
+    return answer if whole_numbers else answer >= THRESHOLD
 
 
 def _interpreter(path: Path) -> Any:

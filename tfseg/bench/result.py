@@ -10,7 +10,7 @@ from typing import Any
 from tfseg import runs
 from tfseg.errors import InputError
 
-SCHEMA = 1
+SCHEMA = 2  # 2: model, dataset, phantom, dice, cpu_flags; a host's cells
 TARGETS = ("host", "android")
 DELEGATES = ("cpu", "gpu", "gpu-fp32")
 COVERAGES = ("complete", "partial", "none", "unknown")
@@ -81,19 +81,24 @@ class Cell(Figures):
         file: what the file is called: RUN/FOLD/PRECISION.tflite where it comes from a run.
         file_sha256: of the file.
         precision: "fp32", "fp16", "dynamic" or "int8".
+        model: name of the network, where the file is one of tfseg.
+        dataset: what that learned from.
+        phantom: whether those were simulated images.
+        dice: mean over images and classes on patients it never saw, as the file's own proof has it.
         target: "host" or "android".
         device: maker and model of the phone, or the host's CPU.
-        device_id: eight hex digits that tell phones of one model apart and give no serial number away.
-        soc: maker and model of the phone's chip.
-        android: version and API level.
-        harness: what measured, such as "benchmark_model v1".
-        harness_sha256: of that program.
+        device_id: eight hex digits that tell devices of one model apart and give no serial number or name away.
+        soc: maker and model of the phone's chip; of a host how many CPUs of what kind.
+        cpu_flags: the vector instructions of a host's CPU.
+        android: version and API level; of a host its system.
+        harness: what measured, such as "benchmark_model v1" or "ai-edge-litert 2.1.0".
+        harness_sha256: of that program; on a host of the runtime's name and version.
         delegate: asked for: "cpu", "gpu" (which may compute in half precision) or "gpu-fp32".
         delegate_ran: what the log says ran: "cpu", "xnnpack" or "gpu".
         gpu_api: "OpenCL", "OpenGL" or another.
         coverage: how much of the graph the delegate took: "complete", "partial", "none" or "unknown".
-        kernels: pieces of the graph that the delegate took, where the coverage is partial.
-        unsupported_operations: what the delegate refused, in its words.
+        kernels: pieces of the graph that the delegate took, where they are known.
+        unsupported_operations: what the delegate refused, in its words; on a host's CPU what XNNPACK left over.
         threads: of the CPU; None for a GPU.
         runs_asked: the least number of timed inferences.
         battery_before_c: the battery's temperature before the measurement.
@@ -114,10 +119,15 @@ class Cell(Figures):
     file: str
     file_sha256: str
     precision: str
+    model: str = ""
+    dataset: str = ""
+    phantom: bool = False
+    dice: float | None = None
     target: str
     device: str
     device_id: str
     soc: str
+    cpu_flags: tuple[str, ...] = ()
     android: str
     harness: str
     harness_sha256: str
@@ -168,6 +178,11 @@ class Cell(Figures):
         return self.status in (OK, UNSTEADY)
 
     @property
+    def latency_ms(self) -> float | None:
+        """The median, or the mean where an old harness says no more; None where no latency counts."""
+        return self.mean_ms if self.median_ms is None else self.median_ms
+
+    @property
     def key(self) -> tuple[Any, ...]:
         """What must be the same for a measurement to be the same one."""
         return (self.device_id, self.harness_sha256, self.file_sha256, self.delegate, self.threads, self.runs_asked)
@@ -197,7 +212,7 @@ def read(path: Path) -> Cell:
         raise InputError(f"{path}: of schema {schema}, and this version reads up to {SCHEMA}: use a newer tfseg")
     del table["schema"]
     try:
-        for name in ("unsupported_operations", "notes"):
+        for name in ("cpu_flags", "unsupported_operations", "notes"):
             table[name] = tuple(table.get(name, ()))
         return Cell(**table)
     except (TypeError, ValueError) as error:
@@ -212,18 +227,30 @@ def read_all(folder: Path) -> list[Cell]:
 def headline(cell: Cell) -> str:
     """Say in one line what a cell found."""
     threads = f" x{cell.threads}" if cell.threads else ""
-    latency = cell.median_ms if cell.median_ms is not None else cell.mean_ms
-    found = f"{latency:.{1 if latency >= 10 else 3}f} ms" if latency is not None else cell.status
+    latency = f"{milliseconds(cell.latency_ms)} ms, " if cell.counts else ""
+    return f"{cell.file} {cell.delegate}{threads}: {latency}{verdict(cell)}"
+
+
+def verdict(cell: Cell) -> str:
+    """Say in words whether the latency counts, why not, and what the device's output differs by."""
+    words = [f"{cell.status}: {cell.reason}" if cell.reason else cell.status]
     if cell.flipped_pixels is not None:
-        found += f", {cell.flipped_pixels} of {cell.output_pixels} pixels differ from the host"
-    doubt = (
-        f" ({cell.status}: {cell.reason})"
-        if cell.counts and cell.reason
-        else f" ({cell.reason})"
-        if cell.reason
-        else ""
-    )
-    return f"{cell.file} {cell.delegate}{threads}: {found}{doubt}"
+        words.append(
+            f"{cell.flipped_pixels} of {cell.output_pixels} pixels differ from the host's CPU, "
+            f"probabilities by {cell.largest_difference:.2g} at most"
+        )
+    return "; ".join([*words, *cell.notes])
+
+
+def milliseconds(value: float | None) -> str:
+    """Write a time with four digits, and what was not measured as nothing.
+
+    >>> milliseconds(0.0017853), milliseconds(12.3456), milliseconds(1234.567), milliseconds(None)
+    ('0.001785', '12.35', '1235', '')
+    """
+    if value is None:
+        return ""
+    return f"{value:.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def held(cells: Iterable[Cell]) -> set[tuple[Any, ...]]:
