@@ -59,6 +59,8 @@ def measure(given: argparse.Namespace) -> None:
     for cell in cells:
         print(result.headline(cell))
     say(f"{len(cells)} of {len(tasks)} cells measured, the others were there already; results in {given.out}")
+    if failed := [cell for cell in cells if cell.status == result.FAILED]:
+        raise WorkError(f"{len(failed)} of them failed; say the same again to try these once more")
 
 
 def say(text: str) -> None:

@@ -223,6 +223,33 @@ def test_twenty_four_cells_with_an_unplug_a_hot_phone_and_a_fallback(plug, start
     assert {path: path.read_bytes() for path in (tmp_path / "results").rglob("*.json")} == before
 
 
+def test_a_cell_that_failed_is_told_and_tried_again(plug, start, write_run, tmp_path):
+    phone = plug(run={"at": {"2": {"unknown": "num_threads"}}})
+    run = write_run("net", ("final/fp32",))
+    stdout, stderr = end(start(run), 1)
+    assert "net/final/fp32.tflite cpu x2: failed: the harness did not know --num_threads=2" in stdout
+    assert stderr.splitlines()[-1] == "bench_android.py: 1 of them failed; say the same again to try these once more"
+    _, stderr = end(start(run), 0)
+    assert "1 of 3 cells measured" in stderr
+    assert phone.state("runs") == "4"
+    assert [cell.status for cell in cells(tmp_path)] == ["ok"] * 3
+
+
+def test_one_file_is_measured_by_the_command(phone, tfseg, write_harness, write_proved, tmp_path):
+    file = write_proved(tmp_path / "ours.tflite", dice=0.75)
+    words = ("--target", "android", "--harness", write_harness(), "--runs", 5, "--threads", "1,2")
+    done = tfseg("benchmark", file, *words, "--json", tmp_path / "results")
+    assert "Example Stand-in 5" in done.stdout
+    assert done.stdout.count("ok; 0 of 256 pixels differ") == 2
+    assert [(cell.target, cell.dice, cell.threads) for cell in cells(tmp_path)] == [
+        ("android", 0.75, 1),
+        ("android", 0.75, 2),
+    ]
+    assert phone.files() == []
+    done = tfseg("benchmark", file, *words[:2], "--harness", tmp_path / "nothing", status=2)
+    assert done.stderr.startswith(f"tfseg: {tmp_path}/nothing: cannot be read")
+
+
 def test_wrong_calls_have_one_line(start, tmp_path):
     _, stderr = end(start(tmp_path / "nowhere"), 2)
     assert stderr == f"bench_android.py: {tmp_path}/nowhere: no run folder and no .tflite file\n"
