@@ -11,7 +11,7 @@ from tfseg.errors import InputError
 from tfseg.report.html import page
 from tfseg.report.markup import Html, chart, element, join, table
 from tfseg.report.pictures import COLOURS
-from tfseg.report.tradeoff import Point, pareto, tradeoff
+from tfseg.report.tradeoff import Point, fronts, numbers, tradeoff
 
 NAME = "benchmark"
 _HEADER = ("file", "device", "delegate", "threads", "median", "p90", "p95", "SD", "load", "first", "memory", "Dice")
@@ -42,12 +42,17 @@ def write_benchmark_report(folders: Sequence[Path]) -> Path:
 
 
 def fastest(cells: Sequence[Cell]) -> list[Point]:
-    """Return one point for each file with a Dice and each device: that of the delegate and threads that are fastest."""
+    """Return one point for each file with a Dice and each device: that of the delegate and threads that are fastest.
+
+    Files of several data sets are not compared with each other: the device's name then says the data set too.
+    """
     best: dict[tuple[str, str], Point] = {}
+    several = len({cell.dataset for cell in cells if cell.dice is not None}) > 1
     for cell in cells:
         if cell.latency_ms is None or cell.dice is None:
             continue
-        point = Point(file=cell.file, device=_device(cell), latency_ms=cell.latency_ms, dice=cell.dice)
+        device = f"{_device(cell)}, {cell.dataset}" if several else _device(cell)
+        point = Point(file=cell.file, device=device, latency_ms=cell.latency_ms, dice=cell.dice)
         key = (cell.file_sha256, point.device)
         if key not in best or point.latency_ms < best[key].latency_ms:
             best[key] = point
@@ -83,11 +88,13 @@ def _picture(points: Sequence[Point], svg: str) -> Html:
         return element(
             "p", "No file here brings a proof of its Dice, or none has a latency: `tfseg convert RUN` makes such files."
         )
-    lines = []
-    for device in dict.fromkeys(point.device for point in points):
-        front = pareto([point for point in points if point.device == device])
-        listed = "; ".join(f"{point.file} ({milliseconds(point.latency_ms)} ms, {point.dice:.3f})" for point in front)
-        lines.append(element("li", element("strong", device), f": {listed}"))
+    number, lines = numbers(points), []
+    for device, front in fronts(points).items():
+        standing = (
+            f"{number[point.file]} {point.file} ({milliseconds(point.latency_ms)} ms, {point.dice:.3f})"
+            for point in front
+        )
+        lines.append(element("li", element("strong", device), f": {'; '.join(standing)}"))
     label = f"Median latency against Dice of {len(points)} pairs of a file and a device."
     return join(
         [
@@ -104,7 +111,8 @@ def _measurements(cells: Sequence[Cell]) -> Html:
         times = (cell.median_ms, cell.p90_ms, cell.p95_ms, cell.sd_ms, cell.init_ms, cell.first_ms)
         memory = "" if cell.memory_overall_mb is None else f"{cell.memory_overall_mb:.1f}"
         dice = "" if cell.dice is None else f"{'PHANTOM ' if cell.phantom else ''}{cell.dice:.3f}"
-        name = join([cell.file, element("small", result.verdict(cell))])
+        verdict = result.verdict(cell)
+        name = join([cell.file, element("small", verdict) if verdict != result.OK else ""])
         threads = "" if cell.threads is None else str(cell.threads)
         rows.append([name, _device(cell), cell.delegate, threads, *map(milliseconds, times), memory, dice])
     return table("Milliseconds; memory in MiB", _HEADER, rows, class_="measures")

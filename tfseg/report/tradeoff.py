@@ -1,7 +1,7 @@
 """What speed costs: the latency of files against their Dice as SVG, with the Pareto front of each device."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -33,8 +33,20 @@ def pareto(points: Sequence[Point]) -> list[Point]:
     return front
 
 
+def fronts(points: Sequence[Point]) -> dict[str, list[Point]]:
+    """Return the front of each device."""
+    devices = dict.fromkeys(point.device for point in points)
+    return {device: pareto([point for point in points if point.device == device]) for device in devices}
+
+
+def numbers(points: Sequence[Point]) -> dict[str, int]:
+    """Return a number for each file that stands on the front of a device, from the least Dice up."""
+    standing = sorted((point.dice, point.file) for front in fronts(points).values() for point in front)
+    return {file: number for number, file in enumerate(dict.fromkeys(file for _, file in standing), 1)}
+
+
 def tradeoff(points: Sequence[Point], *, mark: str = "") -> str:
-    """Draw latency against Dice: one mark for each file and device, and the front of each device as a line.
+    """Draw latency against Dice: one mark for each file and device, and the numbered front of each device as a line.
 
     Args:
         points: not empty; one of each file and device.
@@ -46,8 +58,13 @@ def tradeoff(points: Sequence[Point], *, mark: str = "") -> str:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 4.4), layout="constrained")
         axes = figure.subplots()
-        for place, device in enumerate(dict.fromkeys(point.device for point in points)):
-            _draw_device(axes, [point for point in points if point.device == device], device, place)
+        for place, (device, front) in enumerate(fronts(points).items()):
+            colour = fold_colour(place)
+            axes.plot(*_columns(front), color=colour, linewidth=1.2, alpha=0.6)
+            there = _columns([point for point in points if point.device == device])
+            marker = MARKERS[place % len(MARKERS)]
+            axes.plot(*there, linestyle="", marker=marker, color=colour, label=_plain(device))
+            _number(axes, front, numbers(points))
         times = [point.latency_ms for point in points]
         if max(times) > _WIDE * min(times):
             axes.set_xscale("log")
@@ -61,20 +78,10 @@ def tradeoff(points: Sequence[Point], *, mark: str = "") -> str:
         return to_svg(figure, mark)
 
 
-def _draw_device(axes: Axes, points: Sequence[Point], device: str, place: int) -> None:
-    colour, front = fold_colour(place), pareto(points)
-    axes.plot(*_columns(front), color=colour, linewidth=1.2, alpha=0.6)
-    axes.plot(*_columns(points), linestyle="", marker=MARKERS[place % len(MARKERS)], color=colour, label=_plain(device))
+def _number(axes: Axes, front: Sequence[Point], number: Mapping[str, int]) -> None:
     for point in front:
-        axes.annotate(
-            point.file,
-            (point.latency_ms, point.dice),
-            (5, -10),
-            textcoords="offset points",
-            color=FAINT,
-            fontsize=8,
-            parse_math=False,
-        )
+        place = (point.latency_ms, point.dice)
+        axes.annotate(str(number[point.file]), place, (0, 6), textcoords="offset points", ha="center", color=FAINT)
 
 
 def _columns(points: Sequence[Point]) -> tuple[list[float], list[float]]:
