@@ -20,7 +20,7 @@ QUIET = Series(
     init_ms=3.0,
     first_ms=9.0,
     warmup_runs=4,
-    latencies_ms=(1.0, 2.0, 3.0, 4.0, 5.0),
+    latencies_ms=(10.0, 20.0, 20.0, 20.0, 50.0),
     memory_init_mb=1.0,
     memory_overall_mb=2.0,
     memory_peak_mb=30.0,
@@ -82,21 +82,29 @@ def test_a_file_in_a_run_is_called_by_its_run(tfseg, write_network, tmp_path):
 
 
 def test_two_series_that_agree_are_one_result():
-    other = dataclasses.replace(QUIET, latencies_ms=(2.0, 3.0, 3.0, 4.0, 14.0), init_ms=5.0, warmup_runs=6)
+    other = dataclasses.replace(QUIET, latencies_ms=(20.0, 20.0, 22.0, 24.0, 140.0), init_ms=5.0, warmup_runs=6)
     found = host.judge(QUIET, other)
     assert (found["status"], found["reason"]) == ("ok", "")
-    assert (found["runs"], found["warmup_runs"], found["median_ms"]) == (10, 10, 3.0)
-    assert found["mean_ms"] == pytest.approx(4.1)
-    assert found["p90_ms"] == pytest.approx(5.9)  # between the ninth, 5, and the tenth, 14
-    assert found["p95_ms"] == pytest.approx(9.95)
-    assert (found["min_ms"], found["max_ms"], found["init_ms"], found["memory_peak_mb"]) == (1.0, 14.0, 3.0, 30.0)
+    assert (found["runs"], found["warmup_runs"], found["median_ms"]) == (10, 10, 20.0)
+    assert found["mean_ms"] == pytest.approx(34.6)
+    assert found["p5_ms"] == pytest.approx(14.5)  # 0.45 of the way from the first, 10, to the second, 20
+    assert found["p90_ms"] == pytest.approx(59)  # 0.1 of the way from the ninth, 50, to the tenth, 140
+    assert found["p95_ms"] == pytest.approx(99.5)
+    assert (found["min_ms"], found["max_ms"], found["init_ms"], found["memory_peak_mb"]) == (10.0, 140.0, 3.0, 30.0)
 
 
 def test_two_series_that_disagree_are_unsteady():
-    other = dataclasses.replace(QUIET, latencies_ms=(5.0, 5.5, 6.0, 6.5, 7.0))
+    other = dataclasses.replace(QUIET, latencies_ms=(48.0, 49.0, 50.0, 51.0, 52.0))
     found = host.judge(QUIET, other)
-    assert (found["status"], found["reason"]) == ("unsteady", "two series disagree: medians of 3 and 6 ms")
-    assert found["median_ms"] == 5.0
+    assert (found["status"], found["reason"]) == ("unsteady", "two series disagree: medians of 20 and 50 ms")
+    assert found["median_ms"] == 48.5  # between the fifth, 48, and the sixth, 49
+
+
+def test_series_that_agree_on_a_busy_machine_are_unsteady():
+    busy = dataclasses.replace(QUIET, latencies_ms=(10.0, 10.0, 12.0, 20.0, 20.0))
+    found = host.judge(busy, busy)
+    assert found["reason"] == "the machine was busy: half of the inferences took 10 to 20 ms"
+    assert (found["status"], found["median_ms"]) == ("unsteady", 12.0)
 
 
 def test_one_series_within_a_wide_one_is_not_enough():

@@ -255,7 +255,7 @@ def _compared(
     except ValueError as error:
         nothing = dict.fromkeys((field.name for field in dataclasses.fields(Figures)), None)
         return nothing | {"status": result.FAILED, "reason": str(error), "delegate_ran": None}
-    return dataclasses.asdict(found)
+    return dataclasses.asdict(found) | {"notes": numerics.remarks(here)}
 
 
 def _run(at: Session, words: Sequence[str]) -> adb.Answer:

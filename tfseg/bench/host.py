@@ -26,6 +26,7 @@ from tfseg.progress import Watch
 
 LIMIT_S = 600.0  # for one process of a cell
 BLOCK = 5  # timed inferences before the other series has its turn: what disturbs the machine for long hits both
+SPREAD = 0.25  # of the median, that the middle half of the inferences may span: more hides what one compares files for
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,13 +70,14 @@ def measure(task: Task) -> Cell:
 def judge(first: Series, second: Series) -> dict[str, Any]:
     """Say what two series of one task, measured in turn, are worth together.
 
-    They agree when the median of each lies between the 5th and the 95th percentile of the other.
+    They agree when the median of each lies between the 5th and the 95th percentile of the other; and what agrees only
+    because it is spread so widely (SPREAD) is unsteady as well.
 
     Returns:
         Fields of a Cell: status, reason, and the figures; loading and memory are the first series'.
     """
     together = [*first.latencies_ms, *second.latencies_ms]
-    p5, median, p90, p95 = np.percentile(together, [5, 50, 90, 95]).tolist()
+    p5, p25, median, p75, p90, p95 = np.percentile(together, [5, 25, 50, 75, 90, 95]).tolist()
     figures = Figures(
         runs=len(together),
         warmup_runs=first.warmup_runs + second.warmup_runs,
@@ -93,10 +95,12 @@ def judge(first: Series, second: Series) -> dict[str, Any]:
         memory_overall_mb=first.memory_overall_mb,
         memory_peak_mb=first.memory_peak_mb,
     )
-    steady = _within(first, second) and _within(second, first)
-    reason = f"two series disagree: medians of {first.median_ms:.4g} and {second.median_ms:.4g} ms"
-    verdict = {"status": result.OK, "reason": ""} if steady else {"status": result.UNSTEADY, "reason": reason}
-    return verdict | dataclasses.asdict(figures)
+    reason = ""
+    if not (_within(first, second) and _within(second, first)):
+        reason = f"two series disagree: medians of {first.median_ms:.4g} and {second.median_ms:.4g} ms"
+    elif p75 - p25 > SPREAD * median:
+        reason = f"the machine was busy: half of the inferences took {p25:.4g} to {p75:.4g} ms"
+    return {"status": result.UNSTEADY if reason else result.OK, "reason": reason} | dataclasses.asdict(figures)
 
 
 def _within(series: Series, other: Series) -> bool:
@@ -134,8 +138,10 @@ def _on_gpu(task: Task) -> dict[str, Any]:
         "notes": (f"GPU: {run.device}",),
     }
     if output is not None:
-        found = numerics.compare(task.file, numerics.run_here(task.file, image), output)
+        here = numerics.run_here(task.file, image)
+        found = numerics.compare(task.file, here, output)
         fields |= dataclasses.asdict(found)
+        fields["notes"] += numerics.remarks(here)
     if run.fault is not None:
         return fields | {"status": result.FAILED, "reason": run.fault, "delegate_ran": None}
     if not run.fully_accelerated:
