@@ -50,7 +50,10 @@ def task(write_network, tmp_path):
 
 
 def test_files_are_measured_and_kept(tfseg, write_proved, write_network, tmp_path):
-    ours, theirs = write_proved(tmp_path / "ours.tflite"), write_network(tmp_path / "theirs.tflite", "int8")
+    ours, theirs = (
+        write_proved(tmp_path / "ours.tflite", phantom=True),
+        write_network(tmp_path / "theirs.tflite", "int8"),
+    )
     words = ("benchmark", ours, theirs, "--threads", "1,2", "--runs", 7, "--json", tmp_path / "out")
     done = tfseg(*words)
     assert "4 of 4 cells measured; results in" in done.stderr
@@ -68,7 +71,7 @@ def test_files_are_measured_and_kept(tfseg, write_proved, write_network, tmp_pat
         assert cell.device
         assert cell.harness.startswith("ai-edge-litert ")
     one = cells["ours.tflite", 1]
-    assert (one.model, one.dataset, one.dice, one.phantom) == ("tiny", "nerve", 0.8, False)
+    assert (one.model, one.dataset, one.dice, one.phantom) == ("tiny", "nerve", 0.8, True)
     assert (cells["theirs.tflite", 1].precision, cells["theirs.tflite", 1].dice) == ("int8", None)
     again = tfseg(*words)
     assert again.stdout == ""

@@ -107,12 +107,12 @@ def test_a_pixel_of_another_class_is_one_pixel(write_proved, tmp_path):
     )
 
 
-@pytest.mark.parametrize(("precision", "name"), [("fp32", "float32"), ("int8", "int8")])
 def test_an_answer_without_contrast_is_remarked():
     assert numerics.remarks(np.zeros((1, 4, 4, 1)))[0].endswith("that it agrees says little")
     assert numerics.remarks(np.eye(4)) == ()
 
 
+@pytest.mark.parametrize(("precision", "name"), [("fp32", "float32"), ("int8", "int8")])
 def test_an_image_is_the_same_for_whoever_scales_it(write_network, tmp_path, precision, name):
     file = numerics.open_file(write_network(tmp_path / "a.tflite", precision))
     image = numerics.random_image(file)
