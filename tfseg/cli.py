@@ -169,7 +169,9 @@ def _lazily(function: str) -> Callable[[argparse.Namespace], None]:
 
 def _benchmark_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help=".tflite files")
-    parser.add_argument("--target", choices=("host", "android"), default="host", help="else this computer")
+    parser.add_argument(
+        "--target", choices=("host", "android"), default="host", help="this computer (default), or a phone"
+    )
     parser.add_argument("--threads", metavar="1,2,4", help="of the CPU, each measured (default 1)")
     parser.add_argument(
         "--delegate",

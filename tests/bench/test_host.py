@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-from pathlib import Path
 
 import flatbuffers
 import pytest
@@ -177,13 +176,27 @@ def test_a_gpu_that_computes_something_else_is_shown(task, adapter, monkeypatch)
 
     def wrong(path, image, *, exact, keep):
         found = real(path, image, exact=exact, keep=keep)
-        Path(keep).write_bytes(bytes(len(Path(keep).read_bytes())))  # zeros
+        keep.write_bytes(bytes(len(keep.read_bytes())))  # zeros
         return found
 
     monkeypatch.setattr(gpu, "run", wrong)
     cell = host.measure(task("gpu"))
     assert cell.flipped_pixels > 0
     assert cell.largest_difference > 0.5
+
+
+def test_a_gpu_that_answers_no_numbers_fails(task, adapter, monkeypatch):
+    real = gpu.run
+
+    def wrong(path, image, *, exact, keep):
+        found = real(path, image, exact=exact, keep=keep)
+        keep.write_bytes(b"\xff" * len(keep.read_bytes()))  # not a number, in float32
+        return found
+
+    monkeypatch.setattr(gpu, "run", wrong)
+    cell = host.measure(task("gpu"))
+    assert (cell.status, cell.flipped_pixels) == ("failed", None)
+    assert cell.reason == "the device's output holds values that are no numbers"
 
 
 def test_a_cell_on_the_host_says_what_it_ran_on(task, tmp_path):

@@ -132,26 +132,28 @@ def _on_gpu(task: Task) -> dict[str, Any]:
         output = kept.read_bytes() if run.largest_difference is not None else None
     fields: dict[str, Any] = {
         "gpu_api": "WebGPU",
-        "delegate_ran": "gpu" if run.fully_accelerated else "cpu",
         "coverage": "complete" if run.fully_accelerated else "partial",
         "unsupported_operations": run.refused,
         "notes": (f"GPU: {run.device}",),
     }
+    if run.fault is not None:
+        return fields | {"status": result.FAILED, "reason": run.fault}
+    fields["delegate_ran"] = "gpu" if run.fully_accelerated else "cpu"
     if output is not None:
         here = numerics.run_here(task.file, image)
-        found = numerics.compare(task.file, here, output)
-        fields |= dataclasses.asdict(found)
+        try:
+            fields |= dataclasses.asdict(numerics.compare(task.file, here, output))
+        except ValueError as error:
+            return fields | {"status": result.FAILED, "reason": str(error), "delegate_ran": None}
         fields["notes"] += numerics.remarks(here)
-    if run.fault is not None:
-        return fields | {"status": result.FAILED, "reason": run.fault, "delegate_ran": None}
     if not run.fully_accelerated:
-        reason = (
-            f"the GPU did not take the whole graph; it refused {'; '.join(run.refused[:3]) or 'no operation by name'}"
-        )
-        return fields | {"status": result.ON_CPU, "reason": reason}
+        refused = "; ".join(run.refused[:3]) or "no operation by name"
+        return fields | {
+            "status": result.ON_CPU,
+            "reason": f"the GPU did not take the whole graph; it refused {refused}",
+        }
     if run.software:
-        reason = "a software GPU, whose time says nothing about a GPU"
-        return fields | {"status": result.ON_CPU, "reason": reason}
+        return fields | {"status": result.ON_CPU, "reason": "a software GPU, whose time says nothing about a GPU"}
     return fields | judge(*_two_series(task))
 
 
