@@ -104,6 +104,7 @@ def test_files_are_compared_image_by_image():
     paired = summary["comparisons"]["int8"]["nerve"]
     assert paired["against"] == "keras"
     assert paired["images"] == 4
+    assert paired["score"] == summary["files"]["int8"]["nerve"]["dice"]["mean"]
     assert paired["dice"]["mean"] == pytest.approx(-0.05)
     # Patients lose 0 and 0.1 (p), 0.3 (q), and gain 0.2 (r): no mean of three draws is outside these.
     assert -0.3 <= paired["dice"]["low"] < -0.05 < paired["dice"]["high"] <= 0.2

@@ -122,8 +122,16 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("--gpu", action="store_true", help="also run it on the GPU accelerator")
     _json_argument(inspect)
 
-    report = _command(commands, "report", "report", "write report.html again from the run's files")
-    report.add_argument("run", type=Path, metavar="RUN", help="a run folder")
+    benchmark = _command(commands, "benchmark", "benchmark", "how fast a .tflite file is, here or on a phone")
+    _benchmark_arguments(benchmark)
+
+    report = _command(
+        commands, "report", "report", "write report.html again from the run's files, or a page about benchmarks"
+    )
+    report.add_argument("run", type=Path, nargs="?", metavar="RUN", help="a run folder")
+    report.add_argument(
+        "--benchmark", type=Path, nargs="+", metavar="DIR", help="results of benchmarks; the page goes into the first"
+    )
 
     _json_argument(_command(commands, "models", "models_list", "list the networks with their parameters and GMACs"))
     bring = _command(commands, "import", "models_import", "turn published PyTorch weights into a network file")
@@ -172,6 +180,25 @@ def _lazily(function: str) -> Callable[[argparse.Namespace], None]:
         getattr(commands, function)(arguments)
 
     return run
+
+
+def _benchmark_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help=".tflite files")
+    parser.add_argument(
+        "--target", choices=("host", "android"), default="host", help="this computer (default), or a phone"
+    )
+    parser.add_argument("--threads", metavar="1,2,4", help="of the CPU, each measured (default 1)")
+    parser.add_argument(
+        "--delegate",
+        choices=("cpu", "gpu", "gpu-fp32"),
+        default="cpu",
+        help="what runs the file; gpu may compute in half precision (default cpu)",
+    )
+    parser.add_argument("--runs", type=int, default=50, metavar="N", help="timed inferences, at least (default 50)")
+    parser.add_argument("--serial", metavar="S", help="which phone, where there are several")
+    parser.add_argument("--harness", type=Path, metavar="PATH", help="Google's benchmark_model for the phone")
+    parser.add_argument("--prepare", action="store_true", help="screen on, airplane mode; put back at the end")
+    parser.add_argument("--json", type=Path, metavar="DIR", help="where one JSON file for each measurement goes")
 
 
 def _training_arguments(parser: argparse.ArgumentParser) -> None:

@@ -289,8 +289,26 @@ def inspect(arguments: argparse.Namespace) -> None:
     print(json.dumps(found.to_json(), indent=2) if arguments.json else "\n".join(inspecting.lines(found)))
 
 
+def benchmark(arguments: argparse.Namespace) -> None:
+    """tfseg benchmark."""
+    from tfseg.bench import command, result
+
+    cells = command.run(arguments, tell=_say)
+    if cells:
+        _print_table(command.table(cells))
+    if failed := [cell for cell in cells if cell.status == result.FAILED]:
+        raise WorkError(f"{len(failed)} of {len(cells)} measurements failed; the first: {result.headline(failed[0])}")
+
+
 def report(arguments: argparse.Namespace) -> None:
     """tfseg report."""
+    if (arguments.run is None) == (arguments.benchmark is None):
+        raise InputError("name a run folder, or results with --benchmark DIR")
+    if arguments.benchmark:
+        from tfseg.report.benchmark import write_benchmark_report
+
+        print(write_benchmark_report(arguments.benchmark))
+        return
     from tfseg import runs
     from tfseg.report.html import write_report
 
@@ -570,12 +588,13 @@ def _print_summary(summary: dict[str, Any], *, as_json: bool, comparison_only: b
 
 def _print_table(table: "Table") -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table as RichTable
 
     console = Console(width=None if sys.stdout.isatty() else 200)
     shown = RichTable(*table.header, title=table.title, title_justify="left")
     for row in table.rows:
-        shown.add_row(*(cell.replace(" [", "\n[") for cell in row))
+        shown.add_row(*(escape(cell.replace(" [", "\n[")) for cell in row))
     console.print(shown, table.note, sep="\n")
 
 

@@ -11,7 +11,6 @@ from PIL import Image
 from tfseg import runs
 from tfseg.data.images import network_input, resize_probability
 from tfseg.errors import InputError
-from tfseg.models.files import open_file
 from tfseg.postprocess import postprocess
 
 if TYPE_CHECKING:
@@ -77,6 +76,8 @@ def open_network(path: Path, *, fold: int | None = None) -> tuple[Predict, Maski
     if not paths:
         which = "any fold" if fold is None else f"fold {fold}"
         raise InputError(f"{path}: holds no network of {which}")
+    from tfseg.models.files import open_file  # brings Keras, which takes seconds, and .tflite files need none of it
+
     networks, cards = zip(*map(open_file, paths), strict=True)
     _, size, _, channels = networks[0].input_shape
     masking = Masking(

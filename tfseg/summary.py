@@ -96,9 +96,9 @@ def paired_difference(
     """Return how one file's Dice differs from another's on the same images.
 
     Returns:
-        "against"; "images", those that both scored; "dice", the mean difference (`file` less `against`) with "low" and
-        "high", its 95 % interval over patients (None for fewer than two); "worst", the largest loss of one image;
-        "flipped", how many images one file leaves empty and the other does not.
+        "against"; "images", those that both scored; "score", the mean Dice of `file`; "dice", the mean difference
+        (`file` less `against`) with "low" and "high", its 95 % interval over patients (None for fewer than two);
+        "worst", the largest loss of one image; "flipped", how many images one file leaves empty and the other does not.
     """
     by_file: dict[str, dict[str, Row]] = {file: {}, against: {}}
     for row in rows:
@@ -112,6 +112,7 @@ def paired_difference(
     return {
         "against": against,
         "images": len(pairs),
+        "score": _mean(np.array([one.dice for one, _ in pairs])),
         "dice": {
             "mean": _mean(differences),
             "low": None if math.isnan(low) else low,

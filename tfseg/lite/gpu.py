@@ -137,16 +137,24 @@ def breaches(operations: "Sequence[Operation]") -> tuple[Breach, ...]:
     return tuple(found)
 
 
-def run(path: Path, image: np.ndarray | None = None, *, seed: int = 0, seconds: int = 600) -> GpuResult:
+def run(
+    path: Path,
+    image: np.ndarray | None = None,
+    *,
+    seed: int = 0,
+    seconds: int = 600,
+    exact: bool = False,
+    keep: Path | None = None,
+) -> GpuResult:
     """Run a file on the GPU and on the CPU, in a process of its own that a driver may take down.
-
-    The runtime chooses the precision: float16 on GPUs that have it.
 
     Args:
         path: a .tflite file of one input, an image, and static sizes.
         image: (H, W, C) in [0, 1], scaled here to what the file takes; random without it.
         seed: of the random image.
         seconds: after which the run is given up.
+        exact: whether the GPU must compute in float32; else the runtime chooses, and takes float16 where there is it.
+        keep: where to write the bytes of the GPU's outputs, as it stores them; not written where there are none.
 
     Raises:
         InputError: the CPU cannot run the file either.
@@ -158,7 +166,7 @@ def run(path: Path, image: np.ndarray | None = None, *, seed: int = 0, seconds: 
         if image is not None:
             np.save(file, np.asarray(image, np.float32))
         given = None if image is None else file
-        answer, log = _compare(path, given, folder=adapter.folder, seed=seed, seconds=seconds)
+        answer, log = _compare(path, given, folder=adapter.folder, seed=seed, seconds=seconds, exact=exact, keep=keep)
     if "error" in answer:
         raise InputError(f"{path}: {answer['error']}")
     fault = answer.get("fault")
@@ -225,10 +233,18 @@ def death(returncode: int) -> str:
 
 
 def _compare(
-    path: Path, image: Path | None, *, folder: Path | None, seed: int, seconds: int
+    path: Path,
+    image: Path | None,
+    *,
+    folder: Path | None,
+    seed: int,
+    seconds: int,
+    exact: bool = False,
+    keep: Path | None = None,
 ) -> tuple[dict[str, Any], str]:
     """Run `_main` in a process of its own; return what it found, and what the runtime wrote."""
-    process = run_child("tfseg.lite.gpu", path, image or "", folder or "", seed, path=path, seconds=seconds)
+    words = (path, image or "", folder or "", seed, "exact" if exact else "", keep or "")
+    process = run_child("tfseg.lite.gpu", *words, path=path, seconds=seconds)
     answer: dict[str, Any] = {}
     for line in process.stdout.splitlines():
         if line.startswith("{"):  # drivers print there too
@@ -239,7 +255,7 @@ def _compare(
     return answer, process.stderr
 
 
-def _main(path: str, image: str, folder: str, seed: str) -> None:
+def _main(path: str, image: str, folder: str, seed: str, exact: str, keep: str) -> None:
     """Print what there is to say as lines of JSON, each as soon as it is known: the next step may be the last."""
     from ai_edge_litert.interpreter import Interpreter
 
@@ -258,10 +274,8 @@ def _main(path: str, image: str, folder: str, seed: str) -> None:
     _tell(cpu=True)
     if folder:
         _use_swiftshader(Path(folder))
-    from ai_edge_litert.compiled_model import CompiledModel, HardwareAccelerator
-
-    try:  # never GPU | CPU: is_fully_accelerated() is then true of a file that runs on the CPU alone
-        gpu = CompiledModel.from_file(path, hardware_accel=HardwareAccelerator.GPU)
+    try:
+        gpu = open_compiled(path, exact=bool(exact))
         _tell(fully_accelerated=gpu.is_fully_accelerated())
         inputs, outputs = gpu.create_input_buffers(0), gpu.create_output_buffers(0)
         inputs[0].write(x)
@@ -271,12 +285,27 @@ def _main(path: str, image: str, folder: str, seed: str) -> None:
     except RuntimeError as error:
         _tell(fault=str(error).splitlines()[-1].lstrip("└ "))
         return
+    if keep:
+        Path(keep).write_bytes(b"".join(output.tobytes() for output in found))
     expected = [cpu.get_tensor(target["index"]) for target in targets]
     difference = np.abs(_numbers(found, targets) - _numbers(expected, targets))
     if not np.isfinite(difference).all():
         _tell(fault="its outputs are infinite, or no numbers")
         return
     _tell(largest_difference=float(difference.max()), mean_difference=float(difference.mean()))
+
+
+def open_compiled(path: str, *, exact: bool) -> Any:
+    """Return a file as LiteRT's CompiledModel on the GPU; in float32 if `exact`, else as the runtime chooses."""
+    from ai_edge_litert.compiled_model import CompiledModel, CpuOptions, GpuOptions, HardwareAccelerator, Options
+
+    # Never GPU | CPU: is_fully_accelerated() is then true of a file that runs on the CPU alone.
+    options = Options(
+        hardware_accelerators=HardwareAccelerator.GPU,
+        cpu_options=CpuOptions(num_threads=1),
+        gpu_options=GpuOptions(enforce_f32=exact),
+    )
+    return CompiledModel.from_file(path, options=options)
 
 
 def _tell(**facts: Any) -> None:

@@ -44,14 +44,14 @@ def predict(content: bytes, about: Metadata, *, threads: int = 1) -> Predict:
             pixels = np.rint(image * 255) if about.input == "uint8" else image
             interpreter.set_tensor(source["index"], pixels[None].astype(source["dtype"]))
             interpreter.invoke()
-            results.append(_probability(interpreter.get_tensor(target["index"])[0], about))
+            results.append(probabilities(interpreter.get_tensor(target["index"])[0], about))
         return np.stack(results)
 
     return probability
 
 
-def _probability(output: np.ndarray, about: Metadata) -> np.ndarray:
-    """Turn what comes out into probabilities, float32 (H, W, K)."""
+def probabilities(output: np.ndarray, about: Metadata) -> np.ndarray:
+    """Turn what comes out of a file for one image into probabilities, float32 (H, W, K)."""
     if about.head == "mask":
         if about.activation == "softmax" and len(about.classes) > 1:
             output = output == np.arange(1, len(about.classes) + 1)

@@ -27,7 +27,7 @@ BAR, MISSED, RIGHT = "#2f6f9f", "#c4541a", "#0b7d69"
 FOLDS = ("#1f6fb2", "#c8510a", "#0a8466", "#9a4fa3", "#8a6d10", "#c23b6e", "#3f8fc4")
 MARK = "#ffd400"
 
-_STYLE: Any = {  # matplotlib's type for it lists every key
+STYLE: Any = {  # matplotlib's type for it lists every key
     "svg.hashsalt": "tfseg",
     "svg.fonttype": "none",  # text stays text: to be searched, read aloud, and set in the page's own face
     "font.family": "sans-serif",
@@ -83,7 +83,7 @@ def curves(histories: Mapping[str, History], *, names: Sequence[str] = tuple(CUR
     columns = min(2, len(names))
     rows = math.ceil(len(names) / columns)
     legend = 0.45 if len(names) > 1 else 0.0  # inches
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(4.6 * columns, 2.9 * rows + legend), layout="constrained")
         charts = figure.subplots(rows, columns, squeeze=False).flat
         for axes, name in zip(charts, names, strict=False):
@@ -97,7 +97,7 @@ def curves(histories: Mapping[str, History], *, names: Sequence[str] = tuple(CUR
                 title="solid: validation · dashed: training",
                 title_fontsize="medium",
             )
-        return _svg(figure, mark)
+        return to_svg(figure, mark)
 
 
 def fold_colour(place: int) -> str:
@@ -122,7 +122,7 @@ def dice_distribution(
         The text of an SVG file.
     """
     empties = rightly_empty + false_alarms
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(4.6, 2.9), layout="constrained")
         ratios = [3.4, 1] if empties else [1]
         charts = figure.subplots(1, len(ratios), squeeze=False, width_ratios=ratios)[0]
@@ -130,7 +130,7 @@ def dice_distribution(
         charts[0].set_title(title, parse_math=False)  # a class may be named with a dollar sign
         if empties:
             _draw_empties(charts[1], rightly_empty, false_alarms)
-        return _svg(figure, mark)
+        return to_svg(figure, mark)
 
 
 def _columns() -> tuple[str, ...]:
@@ -187,7 +187,8 @@ def _draw_empties(axes: Axes, rightly_empty: int, false_alarms: int) -> None:
     axes.set_xlabel("nothing to find")
 
 
-def _svg(figure: Figure, mark: str) -> str:
+def to_svg(figure: Figure, mark: str) -> str:
+    """Return a figure as an SVG file's text, with `mark` in its corner unless that is empty."""
     if mark:
         box = {"facecolor": MARK, "edgecolor": "none", "pad": 2.5}
         figure.text(0.99, 0.985, mark, ha="right", va="top", color="#000000", weight="bold", fontsize=8.5, bbox=box)

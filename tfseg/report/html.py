@@ -1,5 +1,6 @@
 """report.html: one page that opens offline and by itself, written from the files of a run folder."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tfseg import runs
@@ -28,30 +29,26 @@ def write_report(run: Path) -> Path:
     return path
 
 
-def _page(record: Record) -> str:
-    title = f"{record.recipe.model} on {record.data['name']}{', PHANTOM' if record.phantom else ''}"
-    sections = [
-        ("Scores", results.scores(record)),
-        ("The files that ship", results.deployment(record)),
-        ("Found and missed", pictures.distribution(record)),
-        ("Best, median and worst", pictures.cases(record)),
-        ("Training", pictures.training(record)),
-        ("Data", background.data(record)),
-        ("What was run", background.procedure(record)),
-        ("How the numbers are made", background.method(record)),
-        ("Limits", background.limits(record)),
-    ]
+def page(title: str, lead: Html, sections: Sequence[tuple[str, Html]], *, caution: str = "") -> Html:
+    """Return a whole page.
+
+    Args:
+        title: its heading.
+        lead: what stands below that.
+        sections: heading and content of each; one without content is left out.
+        caution: where any of it comes from simulated images, what that means; the page is then marked PHANTOM.
+    """
     filled = [(name, name.lower().replace(" ", "-").replace(",", ""), content) for name, content in sections if content]
     links = (element("li", element("a", name, href=f"#{anchor}")) for name, anchor, _ in filled)
-    caution = element("p", _PHANTOM, class_="caution") if record.phantom else ""
     banner = element("strong", "PHANTOM"), element("span", "simulated images, no patients")
     eyebrow = element("p", "tfseg report", class_="eyebrow")
+    warning = element("p", caution, class_="caution") if caution else ""
     body = element(
         "body",
-        element("aside", *banner, class_="phantom", aria_label="PHANTOM") if record.phantom else "",
+        element("aside", *banner, class_="phantom", aria_label="PHANTOM") if caution else "",
         element(
             "main",
-            element("header", eyebrow, element("h1", title), caution, results.headline(record)),
+            element("header", eyebrow, element("h1", title), warning, lead),
             element("nav", element("ul", *links), aria_label="Contents"),
             *(
                 element("section", element("h2", name, id=anchor), content, aria_labelledby=anchor)
@@ -69,3 +66,19 @@ def _page(record: Record) -> str:
         element("style", style),
     )
     return join([Html("<!doctype html>\n"), element("html", head, body, lang="en"), "\n"])
+
+
+def _page(record: Record) -> Html:
+    title = f"{record.recipe.model} on {record.data['name']}{', PHANTOM' if record.phantom else ''}"
+    sections = [
+        ("Scores", results.scores(record)),
+        ("The files that ship", results.deployment(record)),
+        ("Found and missed", pictures.distribution(record)),
+        ("Best, median and worst", pictures.cases(record)),
+        ("Training", pictures.training(record)),
+        ("Data", background.data(record)),
+        ("What was run", background.procedure(record)),
+        ("How the numbers are made", background.method(record)),
+        ("Limits", background.limits(record)),
+    ]
+    return page(title, results.headline(record), sections, caution=_PHANTOM if record.phantom else "")

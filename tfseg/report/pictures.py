@@ -14,7 +14,7 @@ from tfseg.report.record import Record
 from tfseg.report.results import confusion, findings
 
 _KINDS = {BEST: "Best", MEDIAN: "Around the median", WORST: "Worst"}
-_COLOURS = {
+COLOURS = {
     curves.INK: "var(--ink)",
     curves.FAINT: "var(--faint)",
     curves.GRID: "var(--rule)",
@@ -68,7 +68,7 @@ def training(record: Record) -> Html:
         label = f"{title} over the epochs, training and validation of {', '.join(record.histories)}"
         label += f"; validation ends between {min(last):.3f} and {max(last):.3f}." if last else "."
         svg = curves.curves(record.histories, names=[name], mark=record.mark)
-        charts.append(element("figure", chart(svg, label, name=f"curve-{name}", colours=_COLOURS)))
+        charts.append(element("figure", chart(svg, label, name=f"curve-{name}", colours=COLOURS)))
     legend = [
         element("li", _line(f"var(--fold-{place % len(curves.FOLDS)})"), fold)
         for place, fold in enumerate(record.histories)
@@ -161,7 +161,7 @@ def _dice_in_words(truth_empty: bool, prediction_empty: bool, dice: float) -> st
 
 def _figure(run: Path, name: str, svg: str, label: str) -> Html:
     runs.write_whole(run / runs.FIGURES / f"{name}.svg", svg)
-    return element("figure", chart(svg, label, name=name, colours=_COLOURS))
+    return element("figure", chart(svg, label, name=name, colours=COLOURS))
 
 
 def _line(colour: str, *, dashes: str = "", on_dark: bool = False) -> Html:

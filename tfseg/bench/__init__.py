@@ -1,0 +1,1 @@
+"""What a file costs on a device: how fast it is, what ran it, and whether that number is true."""
