@@ -11,6 +11,7 @@ import numpy as np
 from tfseg.errors import InputError
 from tfseg.lite import interpret, metadata
 from tfseg.lite.metadata import Metadata
+from tfseg.quiet import silent_stderr
 from tfseg.runs import sha256
 
 THRESHOLD = 0.5  # probability from which a pixel counts in a file of another tool, which does not say
@@ -106,7 +107,8 @@ def unit_range(file: File, image: np.ndarray) -> np.ndarray:
 def run_here(file: File, image: np.ndarray) -> np.ndarray:
     """Return what the file answers on this host's CPU, as it stores it."""
     interpreter = _interpreter(file.path)
-    interpreter.allocate_tensors()
+    with silent_stderr():  # LiteRT announces XNNPACK
+        interpreter.allocate_tensors()
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
     interpreter.invoke()
     return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
