@@ -56,8 +56,9 @@ def main() -> None:
     if arguments.networks is not None:
         networks(arguments.networks, arguments.torch.split(os.pathsep), arguments.root, arguments.out)
         return
-    if absent := [str(path) for path in (*arguments.files, *arguments.onnx) if not path.is_file()]:
-        raise SystemExit(f"no such file: {', '.join(absent)}")
+    for paths, suffix in ((arguments.files, ".tflite"), (arguments.onnx, ".onnx")):
+        if refused := [str(path) for path in paths if path.suffix != suffix or not path.is_file()]:
+            raise SystemExit(f"no {suffix} file: {', '.join(refused)}")
     if not arguments.files and not arguments.onnx:
         parser.error("name files, or --networks, or say prepare")
     result = []

@@ -109,7 +109,7 @@ def run(root: Path, path: Path, *, every: bool = False) -> Run:
     """
     root = root.absolute()
     plugin = f"{root}/instructions.so,out=counts"
-    command = [shutil.which("setarch"), "-R", shutil.which("qemu-aarch64"), "-cpu", CPU, "-L", root, "-plugin", plugin]
+    command = [_program("setarch"), "-R", _program("qemu-aarch64"), "-cpu", CPU, "-L", root, "-plugin", plugin]
     return _run([*command, root / f"usr/bin/python{PYTHON}"], path, ENVIRONMENT, every)
 
 
@@ -134,7 +134,8 @@ def _run(python: Sequence[Any], path: Path, environment: dict[str, str], every: 
         command = [*python, "run_file.py", file.name, "out.npz", *(["every"] if every else [])]
         process = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
         if process.returncode:
-            raise SystemExit(f"{path}: cannot be run with {python[-1]}\n{process.stderr}")
+            reason = (process.stderr.splitlines() or [f"it ended with {process.returncode}"])[-1]
+            raise SystemExit(f"{path}: cannot be run with {python[-1]}: {reason}")
         with np.load(folder / "out.npz") as archive:
             outputs = dict(archive)
         counts = folder / "counts"
@@ -145,7 +146,7 @@ def _run(python: Sequence[Any], path: Path, environment: dict[str, str], every: 
 def _system(root: Path) -> None:
     """Unpack what Python needs of Debian, and say what CPU this is."""
     options = ["--arch=arm64", "--foreign", "--variant=minbase", "--include=python3,libstdc++6"]
-    _call([*(["fakeroot"] if os.geteuid() else []), "debootstrap", *options, RELEASE, root])
+    _call([*(["fakeroot"] if os.geteuid() else []), _program("debootstrap"), *options, RELEASE, root])
     for package in sorted((root / "var/cache/apt/archives").glob("*.deb")):
         _call(["dpkg", "-x", package, root])
         package.unlink()
@@ -177,9 +178,14 @@ def _missing(*programs: str) -> str:
     """Say which of the programs are missing and what to do about it."""
     if platform.system() != "Linux":
         return f"this is {platform.system()}, and qemu-user runs on Linux only"
-    absent = [program for program in programs if shutil.which(program) is None]
+    absent = [program for program in programs if _program(program) is None]
     packages = " ".join(TOOLS.get(program, program) for program in absent)
     return f"missing {', '.join(absent)}: apt install {packages}" if absent else ""
+
+
+def _program(name: str) -> str | None:
+    """Return where a program is; debootstrap is where only root looks for programs."""
+    return shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
 
 
 def _call(command: Sequence[Any]) -> None:
