@@ -133,23 +133,27 @@ def _parted(here: dict[str, np.ndarray], there: dict[str, np.ndarray]) -> list[s
 
 
 def networks(names: list[str], pythons: list[str], root: Path, out: Path | None) -> None:
-    """Measure networks and print the table; the figures are written after each, since all take an hour."""
+    """Measure networks and print the table.
+
+    The figures are written after each network, since all take an hour; what `out` already holds of others stays.
+    """
     from inference import prepare, processor, shipping, torch_python
 
-    rows, result = [], {}
+    kept = json.loads(out.read_text())["networks"] if out and out.exists() else []
+    rows, result = {row["name"]: row for row in kept}, {}
     for name in names or shipping():
         with tempfile.TemporaryDirectory() as folder:
             prepare(name, SIZE, Path(folder), torch_python(name, pythons, "onnx", "onnxruntime"))
             answer = compare(Path(folder, "int8.tflite"), root)
             rivals = {kind: emulator.run(root, Path(folder, kind)).instructions for kind in ONNX}
-        row = {"name": name, "onnxruntime": rivals, "ratio": min(rivals.values()) / answer.instructions}
-        rows.append(row | {"tfseg": dataclasses.asdict(answer)})
+        ratio = min(rivals.values()) / answer.instructions
+        rows[name] = {"name": name, "tfseg": dataclasses.asdict(answer), "onnxruntime": rivals, "ratio": ratio}
         print(f"{name}: {answer.instructions:,} instructions; {answer}; {rivals}", file=sys.stderr, flush=True)
         result = {
             "settings": {"image_size": SIZE, "cpu": emulator.CPU, "host": processor()},
             "versions": emulator.versions(),
-            "networks": rows,
-            "geometric_mean": statistics.geometric_mean(row["ratio"] for row in rows),
+            "networks": list(rows.values()),
+            "geometric_mean": statistics.geometric_mean(row["ratio"] for row in rows.values()),
         }
         result["table"] = table(result)
         if out:
