@@ -34,7 +34,7 @@ from tfseg.lite.convert import PRECISIONS, Options, convert
 from tfseg.lite.inspect import inspect
 from tfseg.models.files import Card
 
-SUBJECTS, FRAMES, UNSEEN = 12, 8, 16  # the last images, of two subjects, are not learned from
+SUBJECTS, FRAMES, UNSEEN = 12, 8, 8  # the last images, those of one subject, are not learned from
 LEARNED_SIZE, CONVERTED_SIZE = 128, 256
 CALIBRATION_IMAGES = 64
 CARD = Card(
@@ -54,7 +54,7 @@ def main() -> None:
     """Measure every network, print the table and write the figures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--models", nargs="+", default=list(models.MODELS), metavar="NAME")
-    parser.add_argument("--steps", type=int, default=60, help="of training, with batches of 8")
+    parser.add_argument("--steps", type=int, default=30, help="of training, with batches of 8")
     parser.add_argument("--out", type=Path, metavar="FILE.json")
     arguments = parser.parse_args()
     rows = []

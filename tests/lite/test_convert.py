@@ -16,8 +16,8 @@ from keras import layers
 
 from tfseg import models
 from tfseg.activation import activate
-from tfseg.errors import InputError
-from tfseg.lite import interpret, metadata
+from tfseg.errors import InputError, WorkError
+from tfseg.lite import gpu, interpret, metadata
 from tfseg.lite.calibration import Calibration
 from tfseg.lite.convert import PRECISIONS, Options, convert, layer_of
 from tfseg.lite.flatbuffer import FLOAT32, INT8, UINT8, File
@@ -35,12 +35,7 @@ CARD = Card(
     phantom=False,
     fold=2,
 )
-SHIPPING = [
-    name
-    for name in models.names()
-    if name not in ("segresnet", "lraspp_mobilenetv3")
-    and not name.startswith(("segformer", "mobilevitv2"))  # their softmax is cut out of int8 files, their norms too
-]
+MANY_PARTITIONS: tuple[str, ...] = ()
 
 
 @pytest.fixture(autouse=True)
@@ -295,22 +290,25 @@ def test_the_converter_says_nothing_on_stdout_or_stderr(small: keras.Model, capf
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", models.names())
-def test_every_network_converts(name: str, settled: Callable[..., keras.Model]) -> None:
+def test_every_network_converts(name: str, settled: Callable[..., keras.Model], tmp_path: Path) -> None:
     model = settled(models.build(name, (64, 64, 3), 1))
     card = dataclasses.replace(CARD, model=name)
     x = np.stack(pictures(64)).astype(np.float32) / 255
     logits = np.asarray(model(x))
     for precision in PRECISIONS:
         content = convert(model, card, Options(precision=precision, head="logits"), calibration=images(64))
-        interpreter = Interpreter(model_content=content)
-        interpreter.allocate_tensors()
-        index = interpreter.get_input_details()[0]["index"]
-        interpreter.set_tensor(index, pictures(64)[0][None])
-        interpreter.invoke()
-        seen = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+        seen = run(content, pictures(64)[0])
         assert np.isfinite(seen).all()
         if precision == "fp32":
             # The order of sums, in up to a hundred layers, as a part of the range.
             np.testing.assert_allclose(seen[0], logits[0], rtol=0, atol=1e-4 * np.ptp(logits))
-        if name in SHIPPING and precision in ("fp32", "int8"):
+        if precision in ("fp32", "int8") and name not in MANY_PARTITIONS:
             assert partitions(content) == 1, precision
+        if precision in ("fp32", "int8"):
+            (tmp_path / f"{precision}.tflite").write_bytes(content)
+    for precision in ("fp32", "int8"):
+        try:
+            found = gpu.run(tmp_path / f"{precision}.tflite")
+        except WorkError as error:
+            pytest.skip(str(error))
+        assert (found.fully_accelerated, found.refused, found.fault) == (True, (), None), precision

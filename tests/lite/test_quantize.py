@@ -143,3 +143,22 @@ def test_nothing_unused_is_left(network: bytes) -> None:
     used = {int(i) for op in file.operators for numbers in (op.inputs, op.outputs) for i in numbers if i >= 0}
     assert used == set(range(len(file.tensors)))
     keras.backend.clear_session()
+
+
+def test_a_sum_of_large_and_tiny_numbers_stays_in_one_partition(plain_tflite: Callable[..., Path]) -> None:
+    def network(image: object) -> object:
+        large = layers.Conv2D(4, 3, padding="same", name="large")(image)
+        tiny = layers.Conv2D(4, 3, padding="same", name="tiny", kernel_initializer="zeros")(image)
+        return layers.ReLU()(layers.Add(name="sum")([large, tiny]))
+
+    content = plain_tflite(network, (SIZE, SIZE, 3)).read_bytes()
+    names = measured(content, never)
+    small = min(names, key=lambda name: "tiny" not in name)
+    ranges = {name: (-1e-6, 1e-6) if name == small else (-1.0, 1.0) for name in names}
+    interpreter = Interpreter(model_content=quantize(content, ranges, never))
+    interpreter.allocate_tensors()
+    kinds = [operator["op_name"] for operator in interpreter._get_ops_details()]
+    assert "ADD" not in kinds[kinds.index("DELEGATE") :]
+    file = File(quantize(content, ranges, never))
+    steps = {file.name(number): one.quantization.scale for number, one in enumerate(file.tensors) if one.type == INT8}
+    assert any(name == small and step[0] > 1e-6 for name, step in steps.items())

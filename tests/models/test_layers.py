@@ -177,7 +177,7 @@ def test_depthwise_conv_equals_stock(options: dict[str, Any], native: bool, monk
         monkeypatch.setattr(layers, "_depthwise_conv_dilates", lambda dtype: False)
     x = images(2, 8, 9, 4)
     ours, stock = twins(DepthwiseConv2D, keras.layers.DepthwiseConv2D, x, **options)
-    assert_same(step(ours, x), step(stock, x))
+    assert_same(step(ours, x, training=True), step(stock, x))
 
 
 @pytest.mark.parametrize("options", [{}, {"epsilon": 1e-5}, {"center": False}, {"scale": False}], ids=str)
@@ -328,7 +328,7 @@ EVERY_LAYER = {
     "upsample_rows": lambda: Upsample((3, 1), name="layer"),
 }
 
-TRAINS_APART = (BatchNorm, GroupNorm, LayerNorm, Activation)  # that call otherwise while they train
+TRAINS_APART = (BatchNorm, DepthwiseConv2D, GroupNorm, LayerNorm, Activation)  # that call otherwise while they train
 
 
 @pytest.mark.parametrize("make", EVERY_LAYER.values(), ids=EVERY_LAYER)

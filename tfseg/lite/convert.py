@@ -317,7 +317,9 @@ def _named(content: bytes, frozen: Any) -> tuple[bytes, dict[str, str]]:
     counts: Counter[str] = Counter()
     for op in file.operators:
         (output,) = map(int, op.outputs)
-        found = [_operation(part, operations) for part in file.name(output).split(";")]
+        found = list(filter(None, (_operation(part, operations) for part in file.name(output).split(";"))))
+        if not found:  # the converter's own, such as what turns 16-bit weights into 32-bit ones
+            continue
         layer = layer_of(found[-1])
         counts[layer] += 1
         name = layer if counts[layer] == 1 else f"{layer}/{counts[layer]}"
@@ -329,9 +331,11 @@ def _named(content: bytes, frozen: Any) -> tuple[bytes, dict[str, str]]:
     return file.content(), origin
 
 
-def _operation(name: str, operations: Mapping[str, tf.Operation]) -> str:
-    """Return the operation of the network that the converter means by a name, which it may have numbered."""
-    operation = operations.get(name) or operations[name.rstrip("0123456789")]
+def _operation(name: str, operations: Mapping[str, tf.Operation]) -> str | None:
+    """Return the operation of the network that the converter means by a name, which it may have numbered, if any."""
+    operation = operations.get(name) or operations.get(name.rstrip("0123456789"))
+    if operation is None:
+        return None
     while operation.type == "Identity":
         operation = operation.inputs[0].op
     return operation.name

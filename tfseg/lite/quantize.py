@@ -28,6 +28,7 @@ _SAME_SCALE = frozenset(  # what goes in comes out
 _OWN_SCALE = frozenset(("ADD", "CONCATENATION", "MEAN", "MUL", "RELU", "RELU6", "SUB"))
 _VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "RESHAPE": 1}  # of the operators' 8-bit forms; of all others 2
 _LOWEST, _HIGHEST = -128, 127
+_FINEST_TERM = 2**-9  # of the step of a sum: XNNPACK leaves sums to others where a term is finer than 2**-10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +44,10 @@ class Scale:
         low, high = min(low, 0.0), max(high, 0.0)
         step = float(np.float32((high - low) / (_HIGHEST - _LOWEST))) or 1.0
         return cls(step, int(np.clip(round(_LOWEST - low / step), _LOWEST, _HIGHEST)))
+
+    def at_least(self, step: float) -> "Scale":
+        """Return this scale, or where its step is smaller one with that step and the same zero."""
+        return self if self.step >= step else Scale(step, self.zero)
 
     def parameters(self) -> schema.QuantizationParametersT:
         """Write it as a file has it."""
@@ -157,16 +162,18 @@ def _set_scales(work: _Work, ranges: Mapping[str, tuple[float, float]]) -> None:
         if file.kind(op) in _SAME_SCALE:
             scales[int(op.outputs[0])] = scales[int(op.inputs[0])]
     for op in reversed(eight_bit):
-        if file.kind(op) == "CONCATENATION":
-            for source in map(int, op.inputs):
-                for tensor in _made_for_it(work, source):
-                    scales[tensor] = scales[int(op.outputs[0])]
+        result = scales[int(op.outputs[0])]
+        for source in map(int, op.inputs):
+            for tensor in _made_for_it(work, source) if file.kind(op) in ("ADD", "CONCATENATION") else ():
+                scales[tensor] = (
+                    result if file.kind(op) == "CONCATENATION" else scales[tensor].at_least(result.step * _FINEST_TERM)
+                )
 
 
 def _made_for_it(work: _Work, tensor: int) -> list[int]:
-    """Return a concatenation's input and what that is enlarged or pooled from, where nothing else uses any of them.
+    """Return an operator's input and what that is enlarged or pooled from, where nothing else uses any of them.
 
-    They can have the concatenation's scale from the start, and need no conversion. [] where they are used elsewhere.
+    They can have the scale that the operator wants from the start. [] where they are used elsewhere.
     """
     file, chain = work.file, [tensor]
     producer = {int(output): op for op in file.operators for output in op.outputs}
@@ -195,7 +202,8 @@ def _quantize_weighted(work: _Work, op: schema.OperatorT) -> None:
     inputs[data] = work.as_int8(inputs[data], scale)
     inputs[weights] = file.add_constant(name, integers, quantization(steps, axis=axis))
     if len(inputs) > bias and inputs[bias] >= 0:
-        sums = np.rint(file.constant(inputs[bias]) / (steps * scale.step))
+        units = np.maximum(steps * np.float64(scale.step), np.finfo(np.float64).tiny)
+        sums = np.rint(file.constant(inputs[bias]) / units)
         limits = np.iinfo(np.int32)
         sums = np.clip(sums, limits.min, limits.max).astype(np.int32)
         inputs[bias] = file.add_constant(file.name(inputs[bias]), sums, quantization(steps * scale.step))

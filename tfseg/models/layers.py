@@ -134,14 +134,14 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
 
     oneDNN has fast gradients of the kernel up to a width of 3, undilated. Others are put together from these: 4.1 ms
     became 1.2 for 5x5 on 8 x 32 x 32 x 64 numbers, and 20 became 3 for 5x5 dilated on 8 x 8 x 8 x 960, on one core of
-    an Intel Xeon (Sapphire Rapids).
+    an Intel Xeon (Sapphire Rapids). Outside training it is the parent, through which TensorFlow's own gradients go.
     """
 
-    def call(self, inputs: Tensor) -> Tensor:
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """Convolve each channel of (B, H, W, C) by itself."""
         slow = max(self.dilation_rate) > 1 or self.kernel_size[1] > 3
         even = self.dilation_rate[0] == self.dilation_rate[1] and self.strides[0] == self.strides[1]
-        if not (slow and even and _TENSORFLOW and self.data_format == "channels_last"):
+        if not (training and slow and even and _TENSORFLOW and self.data_format == "channels_last"):
             return super().call(inputs)
         y = _depthwise_conv(
             inputs,
