@@ -169,10 +169,12 @@ def test_bad_calls_of_convert_get_one_line(tfseg, deployed, tmp_path, words, mes
 
 
 def test_a_full_disk_gets_no_half_file(tfseg, deployed, small_disk):
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes(shutil.disk_usage(small_disk).free - 500_000))  # the file takes three times as much
     out = small_disk / "x.tflite"
     done = tfseg("convert", deployed[0] / "fold_0" / "model.keras", "--fp32", "--out", out, status=1)
     assert "No space left" in done.stderr.splitlines()[-1]
-    assert list(small_disk.iterdir()) == []
+    assert list(small_disk.iterdir()) == [filler]
 
 
 @pytest.mark.parametrize(

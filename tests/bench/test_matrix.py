@@ -1,5 +1,6 @@
 """Many cells: which ones a matrix means, and the script that measures them whatever happens to the phone."""
 
+import functools
 import os
 import signal
 import subprocess
@@ -108,6 +109,7 @@ def start(write_harness, table, tmp_path):
             stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
             text=True,
+            preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a background shell ignores it
         )
         started.append(process)
         return process
