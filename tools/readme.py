@@ -5,7 +5,9 @@ python tools/readme.py --result runs/usgra                # a row of the table o
 tfseg models --json > tools/readme/networks.json          # the table of networks
 python tools/bench/training.py --out tools/readme/training.json    # beside PyTorch: see there
 python tools/bench/inference.py --out tools/readme/inference.json
+python tools/bench/arm.py --networks NAME ... --out tools/readme/arm.json
 python tools/zoo_table.py --out tools/readme/zoo.json
+tfseg benchmark FILE.tflite ... --json results && python tools/readme.py --latency results
 python tools/readme.py                                    # the README again, from what tools/readme holds
 """
 
@@ -18,9 +20,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tfseg.bench.result import UNSTEADY, read_all
+
 ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "tools" / "readme"
 README = ROOT / "README.md"
+PRECISIONS = ("fp32", "fp16", "dynamic", "int8")
 
 
 def main() -> None:
@@ -30,7 +35,12 @@ def main() -> None:
     parser.add_argument(
         "--result", type=Path, metavar="RUN", action="append", default=[], help="take the scores of this run"
     )
+    parser.add_argument(
+        "--latency", type=Path, metavar="DIR", help="take the latencies that tfseg benchmark left there"
+    )
     arguments = parser.parse_args()
+    if arguments.latency:
+        keep_latency(arguments.latency)
     if arguments.demo:
         shutil.copyfile(arguments.demo / "figures" / "case_best_1.png", KEPT / "demo.png")
     for run in arguments.result:
@@ -59,6 +69,23 @@ def keep(run: Path) -> None:
         "files": summary["files"],
     }
     (KEPT / "results" / f"{about['name']}-{model[1]}.json").write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def keep_latency(folder: Path) -> None:
+    """Write a table of a host's latencies into tools/readme/latency.json, a row for each network."""
+    cells = [cell for cell in read_all(folder) if cell.target == "host" and cell.delegate == "cpu"]
+    kinds = sorted({(PRECISIONS.index(cell.precision), cell.threads or 1) for cell in cells})
+    header = ["Network", *(f"{PRECISIONS[kind]}, {count} thread{'s' * (count > 1)}" for kind, count in kinds)]
+    times: dict[str, dict[tuple[int, int], str]] = {}
+    for cell in cells:
+        name = Path(cell.file).name.removesuffix(f"-{cell.precision}.tflite")
+        mark = "~" if cell.status == UNSTEADY else ""
+        time = "failed" if cell.median_ms is None else f"{cell.median_ms:.1f}{mark}"
+        times.setdefault(name, {})[PRECISIONS.index(cell.precision), cell.threads or 1] = time
+    rows = [(name, *(row.get(kind, "") for kind in kinds)) for name, row in times.items()]
+    about = f"Milliseconds, median, on {cells[0].device}; {cells[0].harness}. ~: unsteady, the machine was busy.\n\n"
+    kept = {"table": (about + table(header, rows)).rstrip()}
+    (KEPT / "latency.json").write_text(json.dumps(kept, indent=1) + "\n")
 
 
 def command(words: list[str]) -> str:
@@ -132,7 +159,7 @@ def row(kept: dict[str, Any], file: str, name: str, measured: dict[str, Any]) ->
     )
 
 
-BENCHES = ("training",)
+BENCHES = ("training", "arm")
 SECTIONS = {"results": results, "networks": networks} | {name: partial(bench, name) for name in BENCHES}
 
 

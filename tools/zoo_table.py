@@ -1,6 +1,6 @@
 """Every network of the zoo as every kind of .tflite file: its size, and how far it is from the network.
 
-    python tools/zoo_table.py [--models NAME ...] [--out tools/readme/zoo.json]
+    python tools/zoo_table.py [--models NAME ...] [--keep DIR] [--out tools/readme/zoo.json]
 
 Each network learns for a moment to find the simulated nerves of `tfseg data phantom`, so that its numbers are not those
 of noise; then it is converted at 256x256 for the four precisions, calibrated on 64 images for int8, and compared on
@@ -55,13 +55,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--models", nargs="+", default=list(models.MODELS), metavar="NAME")
     parser.add_argument("--steps", type=int, default=30, help="of training, with batches of 8")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="leave the files there, for `tfseg benchmark`")
     parser.add_argument("--out", type=Path, metavar="FILE.json")
     arguments = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         small, large = images(Path(folder))
         for name in arguments.models:
-            rows.append(measure(name, arguments.steps, small, large))
+            files, row = measure(name, arguments.steps, small, large)
+            rows.append(row)
+            if arguments.keep:
+                arguments.keep.mkdir(parents=True, exist_ok=True)
+                for precision, content in files.items():
+                    (arguments.keep / f"{name}-{precision}.tflite").write_bytes(content)
             print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
             keras.backend.clear_session()
     result: dict[str, Any] = {"image_size": CONVERTED_SIZE, "calibration_images": CALIBRATION_IMAGES, "networks": rows}
@@ -83,7 +89,7 @@ def images(folder: Path) -> tuple[Pixels, Pixels]:
     return small, large
 
 
-def measure(name: str, steps: int, small: Pixels, large: Pixels) -> dict[str, Any]:
+def measure(name: str, steps: int, small: Pixels, large: Pixels) -> tuple[dict[str, bytes], dict[str, Any]]:
     """Train a network for a moment, convert it to every precision, and compare."""
     keras.utils.set_random_seed(0)
     network = models.build(name, (LEARNED_SIZE, LEARNED_SIZE, 1), 1)
@@ -97,11 +103,12 @@ def measure(name: str, steps: int, small: Pixels, large: Pixels) -> dict[str, An
     expected = 1 / (1 + np.exp(-model.predict(unseen.astype(np.float32) / 255, batch_size=4, verbose=0)))
     chosen = [int(index) for index in np.linspace(0, len(learned) - 1, CALIBRATION_IMAGES)]
     calibration = Calibration(names=tuple(map(str, chosen)), images=[large.read(index)[0] for index in chosen])
+    files: dict[str, bytes] = {}
     row: dict[str, Any] = {"name": name, "files": {}}
     for precision in PRECISIONS:
         start = time.perf_counter()
         card = dataclasses.replace(CARD, model=name)
-        content = convert(model, card, Options(precision=precision), calibration=calibration)
+        content = files[precision] = convert(model, card, Options(precision=precision), calibration=calibration)
         seconds = time.perf_counter() - start
         found = interpret.predict(content, metadata.parse(content, name), threads=2)(unseen.astype(np.float32) / 255)
         row["files"][precision] = {
@@ -111,7 +118,7 @@ def measure(name: str, steps: int, small: Pixels, large: Pixels) -> dict[str, An
             "partitions": partitions(content),
             "seconds": seconds,
         }
-    return row
+    return files, row
 
 
 def dice(one: np.ndarray, other: np.ndarray) -> float:
