@@ -54,7 +54,7 @@ def main() -> None:
     """Measure every network, print the table and write the figures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--models", nargs="+", default=list(models.MODELS), metavar="NAME")
-    parser.add_argument("--steps", type=int, default=30, help="of training, with batches of 8")
+    parser.add_argument("--steps", type=int, default=20, help="of training, with batches of 8")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="leave the files there, for `tfseg benchmark`")
     parser.add_argument("--out", type=Path, metavar="FILE.json")
     arguments = parser.parse_args()

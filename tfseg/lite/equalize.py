@@ -21,6 +21,7 @@ from tfseg.lite.graph import Graph
 
 _IMAGES = 8  # of the calibration, on which ranges are looked at
 _QUANTILE = 0.999  # of a channel's values, over the pixels of an image, is its range there
+_PIXELS = 8192  # of an image that are looked at, about
 _LARGEST = 64.0  # factor, against channels that are almost dead
 _CHANNELWISE = (  # homogeneous, and each channel by itself
     layers.MaxPooling2D, layers.AveragePooling2D, layers.GlobalAveragePooling2D, layers.UpSampling2D,
@@ -126,8 +127,10 @@ def _ranges(graph: Graph, names: Sequence[str], images: np.ndarray) -> dict[str,
         result = layer(inputs)
         if name in names:
             values = np.asarray(result)
+            values = values.reshape(len(values), -1, values.shape[-1])
+            values = values[:, :: values.shape[1] // _PIXELS | 1]  # odd, so that all columns have their turn
             values = np.maximum(values, 0) if _is_cut(graph, name) else np.abs(values)
-            found[name] = np.quantile(values, _QUANTILE, axis=(1, 2)).max(axis=0).astype(np.float64)
+            found[name] = np.quantile(values, _QUANTILE, axis=1).max(axis=0).astype(np.float64)
         return result
 
     graph.call(images.astype(np.float32) / 255, keep)
