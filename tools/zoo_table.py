@@ -58,7 +58,8 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, metavar="DIR", help="leave the files there, for `tfseg benchmark`")
     parser.add_argument("--out", type=Path, metavar="FILE.json")
     arguments = parser.parse_args()
-    rows = []
+    rows: list[dict[str, Any]] = []
+    result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         small, large = images(Path(folder))
         for name in arguments.models:
@@ -68,13 +69,12 @@ def main() -> None:
                 arguments.keep.mkdir(parents=True, exist_ok=True)
                 for precision, content in files.items():
                     (arguments.keep / f"{name}-{precision}.tflite").write_bytes(content)
-            print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+            print(json.dumps(row), file=sys.stderr, flush=True)
+            result = {"image_size": CONVERTED_SIZE, "calibration_images": CALIBRATION_IMAGES, "networks": rows}
+            if arguments.out:  # after each network: what is measured is kept
+                arguments.out.write_text(json.dumps(result | {"table": table(result)}, indent=1) + "\n")
             keras.backend.clear_session()
-    result: dict[str, Any] = {"image_size": CONVERTED_SIZE, "calibration_images": CALIBRATION_IMAGES, "networks": rows}
-    result["table"] = table(result)
-    if arguments.out:
-        arguments.out.write_text(json.dumps(result, indent=1) + "\n")
-    print(result["table"])
+    print(table(result))
 
 
 def images(folder: Path) -> tuple[Pixels, Pixels]:
@@ -94,6 +94,9 @@ def measure(name: str, steps: int, small: Pixels, large: Pixels) -> tuple[dict[s
     keras.utils.set_random_seed(0)
     network = models.build(name, (LEARNED_SIZE, LEARNED_SIZE, 1), 1)
     network.compile(keras.optimizers.Adam(1e-3), losses.loss("dice_bce").load(), jit_compile=False)
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.8  # or its averages would be far behind after so few steps
     learned = range(small.count - UNSEEN)
     batches = training_batches(small, learned, batch_size=8, augment="none", seed=0)
     network.fit(batches, steps_per_epoch=steps, verbose=0)
