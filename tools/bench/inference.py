@@ -34,8 +34,11 @@ from tfseg.lite.convert import Options, convert
 from tfseg.models.files import Card
 
 UNFUSED = "lighter_unet@128"  # is also timed as it is without tfseg.lite.fuse
+FILE_WORKER, TORCH_WORKER = HERE / "file_worker.py", HERE / "torch_inference_worker.py"
 PUBLISHED = "segresnet"  # the network that the mobile paper ran in PyTorch, beside its shipping variant
 TIMING_S = 0.5
+
+Command = list[Any]  # an interpreter, its worker, and the worker's arguments after the settings: a file or a twin first
 
 
 def main() -> None:
@@ -75,8 +78,8 @@ def shipping() -> list[str]:
     return [*(name for name in models.MODELS if name not in faithful), UNFUSED]
 
 
-def prepare(name: str, size: int, folder: Path, python: str) -> dict[str, tuple[Any, Path, Any]]:
-    """Write the files of a network into a folder and return what runs each: interpreter, worker, file or twin."""
+def prepare(name: str, size: int, folder: Path, python: str) -> dict[str, Command]:
+    """Write the files of a network into a folder and return what runs each."""
     keras.utils.set_random_seed(0)
     model = models.build(name, (size, size, 3), 1)
     card = Card(
@@ -101,26 +104,34 @@ def prepare(name: str, size: int, folder: Path, python: str) -> dict[str, tuple[
             content = convert(model, card, Options(precision="int8", head="logits"), calibration=images)
         (folder / "unfused.tflite").write_bytes(content)
     subprocess.run([python, HERE / "torch_export.py", name, str(size), folder], check=True)
-    commands: dict[str, tuple[Any, Path, Any]] = {
-        path.name: (sys.executable, HERE / "file_worker.py", path) for path in sorted(folder.glob("*.tflite"))
+    commands: dict[str, Command] = {
+        path.name: [sys.executable, FILE_WORKER, path] for path in sorted(folder.glob("*.tflite"))
     }
-    commands |= {path.name: (python, HERE / "file_worker.py", path) for path in sorted(folder.glob("*.onnx"))}
-    commands["torch"] = (python, HERE / "torch_inference_worker.py", name)
+    commands |= {path.name: [python, FILE_WORKER, path] for path in sorted(folder.glob("*.onnx"))}
+    commands["torch"] = [python, TORCH_WORKER, name]
     if name == f"{PUBLISHED}_bn":
-        commands[f"torch {PUBLISHED}"] = (python, HERE / "torch_inference_worker.py", PUBLISHED)
+        commands[f"torch {PUBLISHED}"] = [python, TORCH_WORKER, PUBLISHED]
     return commands
 
 
-def measure(commands: dict[str, tuple[Any, Path, Any]], settings: Settings, rounds: int) -> dict[str, Any]:
-    """Time all in turn: the medians in milliseconds, and how many times as long as our int8 file each takes."""
-    workers = {key: Worker([python, script], settings, str(what)) for key, (python, script, what) in commands.items()}
-    for worker in workers.values():
-        worker.answer()
+def in_turn(
+    commands: dict[str, Command], settings: Settings, rounds: int
+) -> tuple[list[dict[str, float]], dict[str, dict[str, Any]]]:
+    """Time all in turn: the seconds of each in every round, and what each says of itself, "peak_mib" with it."""
+    workers = {key: Worker(command[:2], settings, *map(str, command[2:])) for key, command in commands.items()}
+    facts = {key: worker.answer() for key, worker in workers.items()}
     warm = {key: worker.seconds(3) for key, worker in workers.items()}
     counts = {key: max(1, round(TIMING_S / seconds)) for key, seconds in warm.items()}
     times = [{key: worker.seconds(counts[key]) for key, worker in workers.items()} for _ in range(rounds)]
-    for worker in workers.values():
+    for key, worker in workers.items():
+        facts[key]["peak_mib"] = worker.peak_mib()
         worker.close()
+    return times, facts
+
+
+def measure(commands: dict[str, Command], settings: Settings, rounds: int) -> dict[str, Any]:
+    """Time all in turn: the medians in milliseconds, and how many times as long as our int8 file each takes."""
+    times, _ = in_turn(commands, settings, rounds)
     for row in times:
         row["onnxruntime int8"] = min(row.pop(key) for key in list(row) if key.endswith("8.onnx"))
     ours = {"int8.tflite": ["onnxruntime int8"], "fp32.tflite": ["fp32.onnx", "torch"]}

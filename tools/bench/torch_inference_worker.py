@@ -1,4 +1,4 @@
-"""One inference in PyTorch, traced, channels last: python torch_inference_worker.py SETTINGS NAME."""
+"""One inference in PyTorch, traced, channels last: python torch_inference_worker.py SETTINGS NAME|FILE.pt."""
 
 # pyright: reportMissingImports=false
 
@@ -7,19 +7,19 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch_networks import twin
-from worker import Settings, serve
+from worker import Settings, about, serve
+
+Tensor = Any
 
 
 def prepare(settings: Settings) -> tuple[Callable[[], Any], dict[str, Any]]:
-    """Build the twin of the network and return what runs it once on the same image."""
-    torch.manual_seed(0)
+    """Open a trace, or trace the twin of the network, and return what runs it once on the same image."""
+    facts = about(torch.__version__)
     torch.set_num_threads(settings.threads)
     torch.set_flush_denormal(True)
-    network = twin(sys.argv[2], 1).eval().to(memory_format=torch.channels_last)
     image = torch.from_numpy(settings.batch()[0]).permute(0, 3, 1, 2)
-    with torch.no_grad():
-        traced = torch.jit.freeze(torch.jit.trace(network, image))
+    what = sys.argv[2]
+    traced = torch.jit.load(what) if what.endswith(".pt") else trace(what, image)
 
     def step() -> Any:
         with torch.no_grad():
@@ -27,7 +27,17 @@ def prepare(settings: Settings) -> tuple[Callable[[], Any], dict[str, Any]]:
 
     for _ in range(2):  # the first runs optimize the trace
         step()
-    return step, {}
+    return step, facts
+
+
+def trace(name: str, image: Tensor) -> Any:
+    """Trace the twin of a network for images (B, 3, H, W) that are channels last in memory."""
+    from torch_networks import twin
+
+    torch.manual_seed(0)
+    network = twin(name, 1).eval().to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        return torch.jit.freeze(torch.jit.trace(network, image))
 
 
 if __name__ == "__main__":

@@ -124,7 +124,14 @@ class Worker:
 
     def seconds(self, steps: int) -> float:
         """Let it make some steps and return how long one took."""
-        self.requests.write(f"{steps}\n")
+        return self._ask(str(steps))
+
+    def peak_mib(self) -> float:
+        """Return the most memory that it has held so far."""
+        return self._ask("memory")
+
+    def _ask(self, request: str) -> Any:
+        self.requests.write(f"{request}\n")
         self.requests.flush()
         return self.answer()
 
@@ -132,16 +139,29 @@ class Worker:
         """End the process."""
         self.requests.close()
         self.process.wait()
+        self.answers.close()
 
 
 def torch_python(name: str, pythons: list[str], *more: str) -> str:
     """Return the first interpreter that has `more` and what the network's twin needs."""
-    needs = ["torch", *more, *(package for prefix, package in NEEDS.items() if name.startswith(prefix))]
+    needs = twin_needs(name, *more)
+    if python := python_with(needs, pythons):
+        return python
+    raise SystemExit(f"{name}: none of {', '.join(pythons)} has {' and '.join(needs)}: name one that has with --torch")
+
+
+def twin_needs(name: str, *more: str) -> list[str]:
+    """Return the packages that the network's twin needs, and `more`."""
+    return ["torch", *more, *(package for prefix, package in NEEDS.items() if name.startswith(prefix))]
+
+
+def python_with(packages: list[str], pythons: list[str]) -> str | None:
+    """Return the first interpreter that has all packages."""
     code = "import importlib.util as u, sys; sys.exit(any(u.find_spec(name) is None for name in sys.argv[1:]))"
     for python in pythons:
-        if subprocess.run([python, "-c", code, *needs], check=False).returncode == 0:
+        if subprocess.run([python, "-c", code, *packages], check=False).returncode == 0:
             return python
-    raise SystemExit(f"{name}: none of {', '.join(pythons)} has {' and '.join(needs)}: name one that has with --torch")
+    return None
 
 
 def processor() -> str:

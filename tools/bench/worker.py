@@ -1,8 +1,8 @@
 """A network that waits at the end of a pipe to be timed; each framework fills in one training step.
 
 A worker's first argument is its settings, in JSON. It answers with one line of JSON when its network has made its first
-step, and then with the seconds of every request: a line with the number of steps to make. Only the standard library and
-NumPy, since workers run under other interpreters.
+step, and then to every request: to a line with the number of steps to make with the seconds of one, to the line
+"memory" with its peak memory in MiB. Only the standard library and NumPy, since workers run under other interpreters.
 """
 
 import json
@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,10 @@ class Settings:
         shape = (self.batch_size, self.image_size, self.image_size)
         return rng.random((*shape, 3), "float32"), rng.integers(0, 2, (*shape, 1)).astype("float32")
 
+    def planes(self) -> np.ndarray:
+        """Return the images as (B, 3, H, W), in this order in memory."""
+        return self.batch()[0].transpose(0, 3, 1, 2).copy()
+
 
 def serve(prepare: Callable[[Settings], tuple[Callable[[], Any], dict[str, Any]]]) -> None:
     """Answer requests until the pipe closes; `prepare` returns the training step and facts for the first answer."""
@@ -38,7 +43,7 @@ def serve(prepare: Callable[[Settings], tuple[Callable[[], Any], dict[str, Any]]
     step, facts = prepare(settings)
     answer(facts | {"first_step_s": seconds(step, 1)})
     for line in sys.stdin:
-        answer(seconds(step, int(line)))
+        answer(peak_mib() if line == "memory\n" else seconds(step, int(line)))
 
 
 def seconds(step: Callable[[], Any], count: int) -> float:
@@ -47,6 +52,17 @@ def seconds(step: Callable[[], Any], count: int) -> float:
     for _ in range(count):
         step()
     return (time.perf_counter() - start) / count
+
+
+def about(version: str) -> dict[str, Any]:
+    """Return what a worker says of its runtime once that is imported, before it opens a network."""
+    return {"version": version, "imported_mib": peak_mib()}
+
+
+def peak_mib() -> float:
+    """Return the most memory this process has held; getrusage would count what its parent held when it forked."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))
 
 
 def answer(content: Any) -> None:
