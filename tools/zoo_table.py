@@ -56,15 +56,19 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=list(models.MODELS), metavar="NAME")
     parser.add_argument("--steps", type=int, default=20, help="of training, with batches of 8")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="leave the files there, for `tfseg benchmark`")
-    parser.add_argument("--out", type=Path, metavar="FILE.json")
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="rows of networks not named stay in it")
     arguments = parser.parse_args()
     rows: list[dict[str, Any]] = []
+    if arguments.out and arguments.out.exists():  # of networks that are not measured now
+        kept = json.loads(arguments.out.read_text())["networks"]
+        rows = [row for row in kept if row["name"] not in arguments.models]
     result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         small, large = images(Path(folder))
         for name in arguments.models:
             files, row = measure(name, arguments.steps, small, large)
             rows.append(row)
+            rows.sort(key=lambda row: list(models.MODELS).index(row["name"]) if row["name"] in models.MODELS else 99)
             if arguments.keep:
                 arguments.keep.mkdir(parents=True, exist_ok=True)
                 for precision, content in files.items():

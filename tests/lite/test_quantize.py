@@ -162,3 +162,11 @@ def test_a_sum_of_large_and_tiny_numbers_stays_in_one_partition(plain_tflite: Ca
     file = File(quantize(content, ranges, never))
     steps = {file.name(number): one.quantization.scale for number, one in enumerate(file.tensors) if one.type == INT8}
     assert any(name == small and step[0] > 1e-6 for name, step in steps.items())
+
+
+def test_a_range_far_too_small_for_its_products_still_runs(plain_tflite: Callable[..., Path]) -> None:
+    content = plain_tflite(layers.Conv2D(4, 3, kernel_initializer="ones"), (SIZE, SIZE, 3)).read_bytes()
+    (name,) = measured(content, never)
+    image = np.ones((1, SIZE, SIZE, 3), np.float32)
+    file = quantize(content, {name: (0.0, 1e-6)}, never)  # steps of 1/255 in, of 1/127 of a weight, of 4e-9 out
+    assert np.isfinite(run(file, image)).all()

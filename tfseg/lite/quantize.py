@@ -26,8 +26,11 @@ _SAME_SCALE = frozenset(  # what goes in comes out
     )
 )  # fmt: skip
 _OWN_SCALE = frozenset(("ADD", "CONCATENATION", "MEAN", "MUL", "RELU", "RELU6", "SUB"))
-_VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "RESHAPE": 1}  # of the operators' 8-bit forms; of all others 2
+_VERSIONS = {  # of the operators' 8-bit forms; of all others 2
+    "CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "RESHAPE": 1, "TRANSPOSE_CONV": 4,
+}  # fmt: skip
 _LOWEST, _HIGHEST = -128, 127
+_COARSEST_PRODUCT = 2**7  # steps of the result: XNNPACK refuses a file where a product of steps is 2**8 of them
 _FINEST_TERM = 2**-9  # of the step of a sum: XNNPACK leaves sums to others where a term is finer than 2**-10
 
 
@@ -159,8 +162,13 @@ def _set_scales(work: _Work, ranges: Mapping[str, tuple[float, float]]) -> None:
     scales |= {tensor: Scale.of(*ranges[file.name(tensor)]) for tensor in _measured(file, work.eight_bit)}
     eight_bit = [op for op in file.operators if int(op.outputs[0]) in work.eight_bit]
     for op in eight_bit:
+        output = int(op.outputs[0])
         if file.kind(op) in _SAME_SCALE:
-            scales[int(op.outputs[0])] = scales[int(op.inputs[0])]
+            scales[output] = scales[int(op.inputs[0])]
+        elif file.kind(op) in _WEIGHTED:
+            data, weights, *_ = _WEIGHTED[file.kind(op)]
+            product = scales[int(op.inputs[data])].step * float(np.abs(file.constant(int(op.inputs[weights]))).max())
+            scales[output] = scales[output].at_least(product / _HIGHEST / _COARSEST_PRODUCT)
     for op in reversed(eight_bit):
         result = scales[int(op.outputs[0])]
         for source in map(int, op.inputs):
