@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import importlib
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -50,22 +51,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"tfseg {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
 
-    kfold = _command(commands, "kfold", "kfold", "train k networks, each scored on patients it never saw")
+    kfold = _command(commands, "kfold", "training.kfold", "train k networks, each scored on patients it never saw")
     _training_arguments(kfold)
     kfold.add_argument(
         "--final", action="store_true", default=None, help="train once more on all patients, for the file to ship"
     )
-    train = _command(commands, "train", "train", "train one network: the first fold of kfold alone")
+    train = _command(commands, "train", "training.train", "train one network: the first fold of kfold alone")
     _training_arguments(train)
 
-    evaluate = _command(commands, "evaluate", "evaluate", "score a run's networks again, on its own or other data")
+    evaluate = _command(
+        commands, "evaluate", "training.evaluate", "score a run's networks again, on its own or other data"
+    )
     evaluate.add_argument("run", type=Path, metavar="RUN", help="a run folder, or a .tflite file")
     evaluate.add_argument("--dataset", metavar="NAME", help="another data set than the run's")
     evaluate.add_argument("--data", type=Path, metavar="DIR", help="where its images are")
     _json_argument(evaluate)
 
     convert = _command(
-        commands, "convert", "convert", "turn a run's network into the .tflite file that ships, and prove it"
+        commands, "convert", "shipping.convert", "turn a run's network into the .tflite file that ships, and prove it"
     )
     convert.add_argument(
         "path",
@@ -105,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _json_argument(convert)
 
-    predict = _command(commands, "predict", "predict", "write masks of images at their original resolution")
+    predict = _command(commands, "predict", "predicting.predict", "write masks of images at their original resolution")
     predict.add_argument(
         "run", type=Path, metavar="RUN", help="a run folder (the mean of its folds), a .keras or a .tflite file"
     )
@@ -117,24 +120,29 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--fold", type=int, metavar="K", help="one fold's network instead of the mean of all")
     _json_argument(predict)
 
-    inspect = _command(commands, "inspect", "inspect", "what a .tflite file holds, costs, and asks of a phone")
+    inspect = _command(commands, "inspect", "shipping.inspect", "what a .tflite file holds, costs, and asks of a phone")
     inspect.add_argument("file", type=Path, metavar="FILE", help="a .tflite file, of any tool")
     inspect.add_argument("--gpu", action="store_true", help="also run it on the GPU accelerator")
     _json_argument(inspect)
 
-    benchmark = _command(commands, "benchmark", "benchmark", "how fast a .tflite file is, here or on a phone")
+    benchmark = _command(commands, "benchmark", "shipping.benchmark", "how fast a .tflite file is, here or on a phone")
     _benchmark_arguments(benchmark)
 
     report = _command(
-        commands, "report", "report", "write report.html again from the run's files, or a page about benchmarks"
+        commands,
+        "report",
+        "training.report",
+        "write report.html again from the run's files, or a page about benchmarks",
     )
     report.add_argument("run", type=Path, nargs="?", metavar="RUN", help="a run folder")
     report.add_argument(
         "--benchmark", type=Path, nargs="+", metavar="DIR", help="results of benchmarks; the page goes into the first"
     )
 
-    _json_argument(_command(commands, "models", "models_list", "list the networks with their parameters and GMACs"))
-    bring = _command(commands, "import", "models_import", "turn published PyTorch weights into a network file")
+    _json_argument(
+        _command(commands, "models", "networks.listing", "list the networks with their parameters and GMACs")
+    )
+    bring = _command(commands, "import", "networks.bring", "turn published PyTorch weights into a network file")
     bring.add_argument("weights", type=Path, metavar="WEIGHTS", help=".safetensors, or .pt, .pth, .bin (with torch)")
     bring.add_argument("--model", required=True, metavar="NAME", help="see `tfseg models`")
     bring.add_argument("--out", type=Path, required=True, metavar="FILE.keras")
@@ -144,20 +152,20 @@ def _parser() -> argparse.ArgumentParser:
 
     data = commands.add_parser("data", help="list, check, simulate and download data sets", description="Data sets.")
     actions = data.add_subparsers(title="actions", metavar="ACTION", required=True, parser_class=_Parser)
-    _json_argument(_command(actions, "list", "data_list", "what is known, and where it is looked for"))
+    _json_argument(_command(actions, "list", "datasets.listing", "what is known, and where it is looked for"))
     check = _command(
-        actions, "check", "data_check", "what is wrong with a folder; status 2 when training on it would be"
+        actions, "check", "datasets.check", "what is wrong with a folder; status 2 when training on it would be"
     )
     check.add_argument("folder", type=Path, metavar="DIR")
     check.add_argument("--dataset", required=True, metavar="NAME")
     _json_argument(check)
-    phantom = _command(actions, "phantom", "data_phantom", "simulate a data set in its own layout")
+    phantom = _command(actions, "phantom", "datasets.phantom", "simulate a data set in its own layout")
     phantom.add_argument("name", metavar="NAME")
     phantom.add_argument("folder", type=Path, metavar="DIR")
     phantom.add_argument("--subjects", type=int, default=20, metavar="N")
     phantom.add_argument("--frames", type=int, default=10, metavar="N", help="of each subject")
     phantom.add_argument("--seed", type=int, default=0, metavar="N")
-    get = _command(actions, "get", "data_get", "download with your own Kaggle credentials")
+    get = _command(actions, "get", "datasets.get", "download with your own Kaggle credentials")
     get.add_argument("name", metavar="NAME")
     return parser
 
@@ -175,9 +183,8 @@ def _pruned(share: str) -> str:
 
 def _lazily(function: str) -> Callable[[argparse.Namespace], None]:
     def run(arguments: argparse.Namespace) -> None:
-        from tfseg import commands
-
-        getattr(commands, function)(arguments)
+        module, _, name = function.partition(".")
+        getattr(importlib.import_module(f"tfseg.commands.{module}"), name)(arguments)
 
     return run
 

@@ -1,0 +1,1 @@
+"""What each command does once its words are understood; TensorFlow loads only after everything cheap was checked."""

@@ -1,0 +1,67 @@
+"""What several commands open before they work: TensorFlow without its greetings, a data set, a run's images."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tfseg.commands.output import say
+from tfseg.config import Recipe
+from tfseg.errors import InputError
+from tfseg.quiet import silent_stderr
+
+if TYPE_CHECKING:
+    from tfseg.data.source import Source
+    from tfseg.progress import Watch
+
+PHANTOM_SUBJECTS, PHANTOM_FRAMES, PHANTOM_EMPTY = 40, 3, 0.3  # many subjects: a small run has something to learn
+
+
+def load_tensorflow() -> None:
+    """Import TensorFlow without its greetings, which it writes past Python; TF_CPP_MIN_LOG_LEVEL=0 shows them."""
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "3":
+        with silent_stderr():
+            import keras  # noqa: F401
+            import tensorflow  # noqa: F401
+
+
+def open_data(recipe: Recipe, root: Path, watch: "Watch") -> "Source":
+    """Open the images that a recipe names, checked as `tfseg data check` does."""
+    from tfseg.data import DATASETS
+    from tfseg.data.source import open_source
+
+    return open_source(
+        DATASETS[recipe.dataset],
+        root,
+        channels=recipe.channels,
+        watch=lambda done, total: watch("checking images", done, total),
+    )
+
+
+def run_data(run: Path) -> Path:
+    """Return the folder of images that a run learned from."""
+    from tfseg import runs
+
+    root = Path(runs.read_json(run / runs.PROVENANCE)["data"]["root"])
+    if not root.is_dir():
+        raise InputError(f"{root}: the images are not there; name their folder with --data DIR")
+    return root
+
+
+def phantom_data(name: str, watch: "Watch") -> Path:
+    """Return the simulated data set that stands in where no data were named and none are found."""
+    from tfseg.data.locate import cache_root, candidates
+    from tfseg.data.phantom import VERSION, generate
+
+    looked = ", ".join(map(str, candidates(name)))
+    say(f"PHANTOM: no --data was named and none is in {looked}: this run uses simulated images")
+    root = cache_root() / "phantom" / f"{name}-{PHANTOM_SUBJECTS}x{PHANTOM_FRAMES}-{VERSION}"
+    if not root.exists():
+        generate(
+            name,
+            root,
+            subjects=PHANTOM_SUBJECTS,
+            frames=PHANTOM_FRAMES,
+            empty_share=PHANTOM_EMPTY,
+            watch=lambda done, total: watch("simulating images", done, total),
+        )
+    return root

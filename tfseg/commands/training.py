@@ -1,0 +1,174 @@
+"""tfseg kfold, train, evaluate, report."""
+
+import argparse
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tfseg.commands.opening import load_tensorflow, open_data, phantom_data, run_data
+from tfseg.commands.output import print_summary, say
+from tfseg.config import Recipe, parse_assignments
+from tfseg.errors import InputError
+
+if TYPE_CHECKING:
+    pass
+
+RECIPE_FLAGS = ("dataset", "model", "weights", "folds", "epochs", "image_size", "batch_size", "seed", "deploy", "final")
+
+
+def kfold(arguments: argparse.Namespace) -> None:
+    """tfseg kfold."""
+    _train(arguments, only=None)
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """tfseg train: the first fold alone."""
+    _train(arguments, only=0)
+
+
+def _train(arguments: argparse.Namespace, *, only: int | None) -> None:
+    recipe = _recipe(arguments)
+    _check_names(recipe)
+    from tfseg import runs
+    from tfseg.data.locate import find
+    from tfseg.progress import progress
+
+    root = find(recipe.dataset, arguments.data)
+    run = _run_folder(arguments, recipe)
+    with progress() as watch:
+        source = open_data(recipe, root or phantom_data(recipe.dataset, watch), watch)
+        if source.phantom:
+            say(f"PHANTOM: {source.root} holds simulated images; no result here says anything about patients")
+        if recipe.weights:
+            load_tensorflow()
+            from tfseg.models.pretrained import fetch
+
+            fetch(recipe.model, recipe.weights)
+        with runs.locked(run):
+            runs.sweep(run)
+            load_tensorflow()
+            from tfseg.kfold import kfold as cross_validate
+            from tfseg.report.html import write_report
+
+            summary = cross_validate(recipe, source, run, command=runs.command_line(), only=only, watch=watch)
+            write_report(run)
+    print_summary(summary, as_json=arguments.json)
+    say(f"run: {run}  report: {run / runs.REPORT}")
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    """tfseg evaluate."""
+    if arguments.run.suffix == ".tflite":
+        _evaluate_file(arguments)
+        return
+    from tfseg import runs
+    from tfseg.data import dataset
+    from tfseg.data.locate import find
+    from tfseg.progress import progress
+
+    recipe = runs.read_recipe(arguments.run)
+    name = arguments.dataset or recipe.dataset
+    dataset(name)
+    own = arguments.data is None and name == recipe.dataset
+    root = run_data(arguments.run) if own else find(name, arguments.data)
+    if root is None:
+        raise InputError(f"{name}: the images are not there; name their folder with --data DIR")
+    with progress() as watch:
+        source = open_data(Recipe.from_mapping({"dataset": name}, base=recipe), root, watch)
+        load_tensorflow()
+        from tfseg.kfold import rescore
+
+        summary = rescore(arguments.run, source, watch=watch)
+    print_summary(summary, as_json=arguments.json)
+
+
+def _evaluate_file(arguments: argparse.Namespace) -> None:
+    load_tensorflow()
+    from tfseg.data import dataset
+    from tfseg.data.locate import find
+    from tfseg.deploy import score_file
+    from tfseg.lite import metadata
+    from tfseg.progress import progress
+
+    about = metadata.read(arguments.run)
+    name = arguments.dataset or about.dataset
+    dataset(name).select(about.classes)
+    root = find(name, arguments.data)
+    if root is None:
+        raise InputError(f"{name}: the images are not there; name their folder with --data DIR")
+    with progress() as watch:
+        source = open_data(Recipe.from_mapping({"dataset": name, "channels": about.channels}), root, watch)
+        summary = score_file(arguments.run, source, watch=watch)
+    print_summary(summary, as_json=arguments.json)
+
+
+def report(arguments: argparse.Namespace) -> None:
+    """tfseg report."""
+    if (arguments.run is None) == (arguments.benchmark is None):
+        raise InputError("name a run folder, or results with --benchmark DIR")
+    if arguments.benchmark:
+        from tfseg.report.benchmark import write_benchmark_report
+
+        print(write_benchmark_report(arguments.benchmark))
+        return
+    from tfseg import runs
+    from tfseg.report.html import write_report
+
+    runs.read_recipe(arguments.run)
+    print(write_report(arguments.run))
+
+
+def _recipe(arguments: argparse.Namespace) -> Recipe:
+    flags = {name: value for name in RECIPE_FLAGS if (value := getattr(arguments, name, None)) is not None}
+    overrides = flags | parse_assignments(arguments.set)
+    if arguments.recipe is not None:
+        recipe = Recipe.load(arguments.recipe, overrides=overrides)
+    else:
+        own = resources.files("tfseg") / "recipes" / f"{overrides.get('dataset', Recipe.dataset)}.toml"
+        with resources.as_file(own) as path:
+            recipe = Recipe.load(path, overrides=overrides) if path.is_file() else Recipe.from_mapping(overrides)
+    return recipe if "image_size" in overrides else _fitting(recipe)
+
+
+def _fitting(recipe: Recipe) -> Recipe:
+    """Enlarge an image size that nobody asked for, the recipe's, to what the network takes."""
+    from tfseg.models import network
+
+    stride = network(recipe.model)[0].stride
+    size = -(-recipe.image_size // stride) * stride
+    if size == recipe.image_size:
+        return recipe
+    say(f"image_size = {size}: the recipe's {recipe.image_size} is no multiple of {stride}, which {recipe.model} takes")
+    return Recipe.from_mapping({"image_size": size}, base=recipe)
+
+
+def _check_names(recipe: Recipe) -> None:
+    """Refuse an unknown name, or a size the network cannot take, before anything heavy is loaded."""
+    from tfseg.losses import loss
+    from tfseg.models import network
+    from tfseg.models.pretrained import check
+
+    network(recipe.model, image_size=recipe.image_size)
+    if recipe.weights:
+        check(recipe.model, recipe.weights)
+    loss(recipe.loss)
+    from tfseg.data import dataset
+
+    dataset(recipe.dataset).select(recipe.classes)
+
+
+def _run_folder(arguments: argparse.Namespace, recipe: Recipe) -> Path:
+    from tfseg import runs
+
+    root, name = Path("runs"), f"{recipe.dataset}-{recipe.model.replace('@', '_')}"
+    if arguments.out is None:
+        found = runs.newest(root, recipe=recipe) if arguments.resume else None
+        if arguments.resume and found is None:
+            say(f"nothing to resume in {root} with this recipe: starting anew")
+        return found or runs.new_folder(root, name)
+    if runs.begun(arguments.out):
+        if not arguments.resume:
+            raise InputError(f"{arguments.out}: exists already; add --resume to go on with it, or choose another --out")
+    elif arguments.resume:
+        say(f"nothing to resume in {arguments.out}: starting anew")
+    return arguments.out
