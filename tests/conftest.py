@@ -24,6 +24,7 @@ os.environ |= {
     "MPLCONFIGDIR": _settings.name,
     "NO_ALBUMENTATIONS_UPDATE": "1",  # it asks the network for a newer version
     "TF_CPP_MIN_LOG_LEVEL": "3",
+    "TF_ENABLE_ONEDNN_OPTS": "1",  # as tfseg asks, which many tests import after TensorFlow
 }
 
 # A busy machine is no failure, and the same commit gives the same result; no examples are kept beside the sources.

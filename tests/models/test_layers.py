@@ -101,12 +101,16 @@ def test_grouped_conv_keeps_groups_apart() -> None:
 
 
 WITHOUT_ONEDNN = """
+import json
 import keras, numpy as np
+from tfseg.lite.convert import Options, convert
+from tfseg.lite.flatbuffer import File
 from tfseg.models import layers
 from tfseg.models.adam import Adam
+from tfseg.models.files import Card
 keras.utils.set_random_seed(0)
-model = keras.Sequential([
-    keras.Input((8, 8, 8)),
+x = image = keras.Input((8, 8, 8))
+for layer in (
     layers.GroupedConv2D(8, 3, groups=2, padding="same"),
     layers.BatchNorm(),
     layers.Activation("silu"),
@@ -117,21 +121,29 @@ model = keras.Sequential([
     layers.DepthwiseConv2D(5, padding="same"),
     layers.Activation("gelu"),
     layers.DepthwiseConv2D(3, dilation_rate=2, padding="same"),
-])
+):
+    x = layer(x)
+model = keras.Model(image, x)
 model.compile(Adam(0.003), "mse")
 x = np.random.default_rng(0).normal(size=(2, 8, 8, 8)).astype("float32")
 native = layers._conv_trains("float32", groups=2), layers._conv_trains("float32", dilation=2)
-print([any(native), *(float(model.train_on_batch(x, x)) for _ in range(3))])
+losses = [float(model.train_on_batch(x, x)) for _ in range(3)]
+card = Card(model="", classes=("a",), activation="sigmoid", threshold=0.5, largest_component=False, dataset="",
+            fingerprint="", phantom=False, fold=None)
+file = File(convert(model, card, Options(precision="fp32", head="logits")))
+print(json.dumps([any(native), losses, [file.kind(op) for op in file.operators]]))
 """
 
 
-def test_layers_train_without_onednn() -> None:
+def test_layers_train_and_convert_without_onednn() -> None:
     environment = os.environ | {"TF_ENABLE_ONEDNN_OPTS": "0"}
     run = subprocess.run([sys.executable, "-c", WITHOUT_ONEDNN], env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    native, first, second, third = json.loads(run.stdout.splitlines()[-1].replace("False", "false"))
+    native, (first, second, third), operators = json.loads(run.stdout.splitlines()[-1])
     assert not native
     assert third < second < first
+    assert operators.count("CONV_2D") == 4  # two groups, two means of group norm, and the dilated one
+    assert not {"SPLIT", "SPACE_TO_BATCH_ND"} & set(operators)
 
 
 DILATED = {

@@ -71,8 +71,21 @@ def _grouped_conv(x: Tensor, kernel: Tensor, groups: int, **options: Any) -> Ten
     conv = functools.partial(tf.nn.conv2d, **options)
     if _conv_trains(x.dtype.name, groups=2):
         return conv(x, kernel)
-    parts = zip(tf.split(x, groups, axis=-1), tf.split(kernel, groups, axis=-1), strict=True)
-    return tf.concat([conv(*part) for part in parts], axis=-1)
+    # Without oneDNN, graphs would fuse it with its bias into an operation that refuses groups.
+    tf.config.optimizer.set_experimental_options({"remapping": False})
+
+    @tf.custom_gradient
+    def whole(x: Tensor, kernel: Tensor) -> tuple[Tensor, Any]:  # one operation forward, so that it converts to one
+        def gradient(dy: Tensor) -> list[Tensor]:
+            with tf.GradientTape() as tape:
+                tape.watch((x, kernel))
+                parts = zip(tf.split(x, groups, axis=-1), tf.split(kernel, groups, axis=-1), strict=True)
+                y = tf.concat([conv(*part) for part in parts], axis=-1)
+            return tape.gradient(y, [x, kernel], dy)
+
+        return conv(x, kernel), gradient
+
+    return whole(x, tf.convert_to_tensor(kernel))
 
 
 @functools.cache
