@@ -170,3 +170,24 @@ def test_a_range_far_too_small_for_its_products_still_runs(plain_tflite: Callabl
     image = np.ones((1, SIZE, SIZE, 3), np.float32)
     file = quantize(content, {name: (0.0, 1e-6)}, never)  # steps of 1/255 in, of 1/127 of a weight, of 4e-9 out
     assert np.isfinite(run(file, image)).all()
+
+
+def test_relu_after_a_transposed_convolution_stays_in_one_partition(plain_tflite: Callable[..., Path]) -> None:
+    """GPUs refuse a transposed convolution with a ReLU of its own, and XNNPACK a ReLU between two scales."""
+    network = layers.Conv2DTranspose(4, 2, strides=2, activation="relu", name="up")
+    content = plain_tflite(network, (SIZE, SIZE, 3)).read_bytes()
+    image = np.random.default_rng(0).random((1, SIZE, SIZE, 3), np.float32)
+    expected = run(content, image)
+    before, after = measured(content, never)
+    quantized = quantize(content, {before: (-3.0, float(expected.max())), after: (0.0, float(expected.max()))}, never)
+    file = File(quantized)
+    assert [file.kind(op) for op in file.operators] == ["QUANTIZE", "TRANSPOSE_CONV", "RELU", "DEQUANTIZE"]
+    scales = [file.tensors[int(op.outputs[0])].quantization for op in file.operators[1:3]]
+    assert [list(scale.zeroPoint) for scale in scales] == [[-128], [-128]]
+    assert scales[0].scale == scales[1].scale
+    interpreter = Interpreter(model_content=quantized)
+    interpreter.allocate_tensors()
+    kinds = [operator["op_name"] for operator in interpreter._get_ops_details()]
+    assert not {"RELU", "TRANSPOSE_CONV"} & set(kinds[kinds.index("DELEGATE") :])
+    # Half a step of the result, and what rounding does to three products of image and weight.
+    np.testing.assert_allclose(run(quantized, image), expected, rtol=0, atol=3 * expected.max() / 255)

@@ -11,7 +11,6 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from ai_edge_litert import schema_py_generated as schema
 from keras import layers
 from tensorflow.lite.python.convert_phase import ConverterError
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
@@ -306,22 +305,6 @@ def _reason(error: ConverterError) -> str:
     return str(error).partition("\n")[0]
 
 
-def _cut_within(content: bytes) -> bytes:
-    """Let transposed convolutions apply their ReLU themselves, which TensorFlow's converter makes an operator."""
-    file = File(content)
-    producers = {int(op.outputs[0]): op for op in file.operators}
-    for relu in [op for op in file.operators if file.kind(op) == "RELU"]:
-        (source,) = map(int, relu.inputs)
-        op = producers.get(source)
-        readers = sum(source in other.inputs for other in file.operators)
-        if op is None or file.kind(op) != "TRANSPOSE_CONV" or readers > 1 or source in file.subgraph.outputs:
-            continue
-        op.builtinOptions.fusedActivationFunction = schema.ActivationFunctionType.RELU
-        op.outputs, op.opcodeIndex = relu.outputs, file.code("TRANSPOSE_CONV", 4)
-        file.operators.remove(relu)
-    return file.content()
-
-
 def _named(content: bytes, frozen: Any) -> tuple[bytes, dict[str, str]]:
     """Name every result after the layer that it comes from, and say which operation of `frozen` it is.
 
@@ -369,7 +352,7 @@ def _copy(graph: Graph) -> Graph:
 def _float_file(graph: Graph, card: Card, options: Options) -> tuple[bytes, dict[str, str]]:
     """Convert without 8 bits, and say which operation of the network each of the file's operators does last."""
     frozen = _trace(graph, lambda logits: _head(logits, card, options.head), options.head)
-    return _named(_cut_within(_tflite(frozen, options.precision, card.model)), frozen)
+    return _named(_tflite(frozen, options.precision, card.model), frozen)
 
 
 def _int8(

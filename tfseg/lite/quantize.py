@@ -27,7 +27,7 @@ _SAME_SCALE = frozenset(  # what goes in comes out
 )  # fmt: skip
 _OWN_SCALE = frozenset(("ADD", "CONCATENATION", "MEAN", "MUL", "RELU", "RELU6", "SUB"))
 _VERSIONS = {  # of the operators' 8-bit forms; of all others 2
-    "CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "RESHAPE": 1, "TRANSPOSE_CONV": 4,
+    "CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "RESHAPE": 1, "TRANSPOSE_CONV": 3,
 }  # fmt: skip
 _LOWEST, _HIGHEST = -128, 127
 _COARSEST_PRODUCT = 2**7  # steps of the result: XNNPACK refuses a file where a product of steps is 2**8 of them
@@ -161,6 +161,7 @@ def _set_scales(work: _Work, ranges: Mapping[str, tuple[float, float]]) -> None:
     scales |= {int(image): PIXELS for image in file.subgraph.inputs}
     scales |= {tensor: Scale.of(*ranges[file.name(tensor)]) for tensor in _measured(file, work.eight_bit)}
     eight_bit = [op for op in file.operators if int(op.outputs[0]) in work.eight_bit]
+    finest: dict[int, float] = {}  # steps of results of products
     for op in eight_bit:
         output = int(op.outputs[0])
         if file.kind(op) in _SAME_SCALE:
@@ -168,14 +169,19 @@ def _set_scales(work: _Work, ranges: Mapping[str, tuple[float, float]]) -> None:
         elif file.kind(op) in _WEIGHTED:
             data, weights, *_ = _WEIGHTED[file.kind(op)]
             product = scales[int(op.inputs[data])].step * float(np.abs(file.constant(int(op.inputs[weights]))).max())
-            scales[output] = scales[output].at_least(product / _HIGHEST / _COARSEST_PRODUCT)
+            finest[output] = product / _HIGHEST / _COARSEST_PRODUCT
+            scales[output] = scales[output].at_least(finest[output])
     for op in reversed(eight_bit):
-        result = scales[int(op.outputs[0])]
+        kind, output = file.kind(op), int(op.outputs[0])
         for source in map(int, op.inputs):
-            for tensor in _made_for_it(work, source) if file.kind(op) in ("ADD", "CONCATENATION") else ():
-                scales[tensor] = (
-                    result if file.kind(op) == "CONCATENATION" else scales[tensor].at_least(result.step * _FINEST_TERM)
-                )
+            for tensor in _made_for_it(work, source) if kind in ("ADD", "CONCATENATION", "RELU") else ():
+                match kind:
+                    case "ADD":
+                        scales[tensor] = scales[tensor].at_least(scales[output].step * _FINEST_TERM)
+                    case "CONCATENATION":
+                        scales[tensor] = scales[output]
+                    case "RELU":  # of a transposed convolution, which has none of its own; what it cuts off need not be
+                        scales[output] = scales[tensor] = scales[output].at_least(finest.get(tensor, 0.0))
 
 
 def _made_for_it(work: _Work, tensor: int) -> list[int]:
