@@ -22,6 +22,14 @@ from tfseg.progress import Watch
 
 _POLL_S = 0.2
 _ANSWER_S = 15  # a cluster that is up answers in one
+_THREADS = "TF_NUM_INTRAOP_THREADS"  # TensorFlow's own variable
+
+
+def cpus_here() -> int:
+    """Return how many threads TensorFlow computes with in this process; the last digits of its sums depend on it."""
+    if os.environ.get(_THREADS):
+        return int(os.environ[_THREADS])
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,13 +41,14 @@ class Ray:
 
     Attributes:
         address: HOST:PORT of its head node, or "auto": the cluster that this machine belongs to.
-        cpus: of its node, that each piece asks for.
-        gpus: the same; a share of one will do.
+        cpus: of a node, that each piece asks for, and the threads that it computes with; else as many as here, with
+            which a deterministic recipe gives the same bytes as here.
+        gpus: of a node, that each piece asks for; a share of one will do.
         losses: so many workers may be lost with one piece; at the next, it is given up.
     """
 
     address: str = "auto"
-    cpus: int = 1
+    cpus: int = dataclasses.field(default_factory=cpus_here)
     gpus: float = 0
     losses: int = 3
 
@@ -119,9 +128,9 @@ class _Desk:
             copies=self._copies,
             left=[(name, data) for name, data in left if not name.startswith(runs.PREDICTIONS)],
         )
-        self._out[
-            self._do.remote([ray.put(parcel)], runs.versions(), functools.partial(_tell, self._mailbox, attempt))
-        ] = index
+        tell = functools.partial(_tell, self._mailbox, attempt)
+        settings = {_THREADS: str(self._engine.cpus)}
+        self._out[self._do.remote([ray.put(parcel)], settings, runs.versions(), tell)] = index
 
     def _read_letters(self) -> None:
         import ray
@@ -142,7 +151,7 @@ class _Desk:
         lost = (exceptions.WorkerCrashedError, exceptions.NodeDiedError, exceptions.OutOfMemoryError)
         piece = self._pieces[index]
         try:
-            answer = ray.get(reference)
+            answer: Any = ray.get(reference)
         except (*lost, exceptions.ObjectLostError, exceptions.LocalRayletDiedError) as error:
             self._tries[index] += 1
             if self._tries[index] > self._engine.losses:
@@ -185,7 +194,9 @@ def _require_room(engine: Ray) -> None:
         if node["Alive"] and room.get("CPU", 0) >= engine.cpus and room.get("GPU", 0) >= engine.gpus:
             return
     wanted = f"{engine.cpus} CPUs" + (f" and {engine.gpus:g} GPUs" if engine.gpus else "")
-    raise InputError(f"{engine.address}: no node of the Ray cluster has {wanted}; ask for less, or start one that has")
+    raise InputError(
+        f"{engine.address}: no node of the Ray cluster has {wanted}; ask for less with --ray-cpus or --ray-gpus"
+    )
 
 
 @contextlib.contextmanager

@@ -70,12 +70,13 @@ class Mailbox:
 
 
 def do(
-    parcel: Sequence[Any], versions: Mapping[str, str], tell: Callable[..., None]
+    parcel: Sequence[Any], settings: Mapping[str, str], versions: Mapping[str, str], tell: Callable[..., None]
 ) -> Unseen | InputError | WorkError | None:
     """Do a piece on this machine.
 
     Args:
         parcel: one reference to a `Parcel`; in a list, so that it is opened here and not before this is called.
+        settings: variables of the environment that libraries read when they are imported.
         versions: of the packages at home; another one would give other numbers.
         tell: sends home "files" with their `Content`, or "watch" with what a Watch is told.
 
@@ -84,10 +85,11 @@ def do(
     """
     import ray
 
+    os.environ |= settings
     with _scratch() as scratch:
         try:
             _check_versions(versions)
-            content = ray.get(parcel[0])
+            content: Any = ray.get(parcel[0])
             folder = scratch / "run" / content.folder
             write(folder, content.left)
             with _logged(folder / LOG):
