@@ -9,9 +9,10 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 from tfseg import runs
 from tfseg.engine import worker
@@ -40,7 +41,8 @@ class Ray:
     another process after this one was killed, goes on from there.
 
     Attributes:
-        address: HOST:PORT of its head node, or "auto": the cluster that this machine belongs to.
+        address: HOST:PORT of its head node; "auto": the cluster that this machine belongs to; or ray://HOST:PORT: one
+            that it does not belong to.
         cpus: of a node, that each piece asks for, and the threads that it computes with; else as many as here, with
             which a deterministic recipe gives the same bytes as here.
         gpus: of a node, that each piece asks for; a share of one will do.
@@ -56,7 +58,9 @@ class Ray:
         """Raise InputError where Ray is not installed or nothing answers at the address."""
         if importlib.util.find_spec("ray") is None:
             raise InputError("--engine ray needs the package ray: pip install 'tfseg[ray]'")
-        if self.address != "auto":
+        if self.address == "auto":
+            _require_health((), "this machine belongs to no Ray cluster: name one with --ray-address HOST:PORT")
+        else:
             _check_address(self.address)
 
     def run(self, pieces: Sequence[Piece], *, watch: Watch) -> Generator[Piece]:
@@ -86,6 +90,7 @@ class _Desk:
         self._engine, self._pieces = engine, pieces
         self._board = Board([piece.name for piece in pieces], watch)
         self._out: dict[Any, int] = {}  # reference to a task's answer -> index of its piece
+        self._versions = runs.versions()
         self._tries = [0] * len(pieces)
         self._copies: dict[Path, list[tuple[str, Any]]] = {}
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
@@ -96,6 +101,7 @@ class _Desk:
         """Do all pieces and yield each when it is home."""
         import ray
 
+        _require_room(self._engine)
         for index in range(len(self._pieces)):
             self._send(index)
         while self._out:
@@ -118,7 +124,6 @@ class _Desk:
     def _send(self, index: int) -> None:
         import ray
 
-        _require_room(self._engine)
         piece, attempt = self._pieces[index], (index, self._tries[index])
         left = worker.read(piece.run / piece.folder, {}) if (piece.run / piece.folder).exists() else []
         parcel = worker.Parcel(
@@ -130,7 +135,7 @@ class _Desk:
         )
         tell = functools.partial(_tell, self._mailbox, attempt)
         settings = {_THREADS: str(self._engine.cpus)}
-        self._out[self._do.remote([ray.put(parcel)], settings, runs.versions(), tell)] = index
+        self._out[self._do.remote([ray.put(parcel)], settings, self._versions, tell)] = index
 
     def _read_letters(self) -> None:
         import ray
@@ -159,6 +164,7 @@ class _Desk:
                 raise WorkError(
                     f"{piece.name}: {self._tries[index]} workers were lost with it ({type(error).__name__}; see {log})"
                 ) from error
+            _require_room(self._engine)
             self._board.say(index, "lost its worker, and goes on with another from its last epoch")
             self._send(index)
             return False
@@ -214,9 +220,26 @@ def _connected(address: str) -> Iterator[None]:
         reason = " ".join(str(error).split())
         raise InputError(f"{address}: cannot join a Ray cluster there ({reason}); see `ray start --help`") from error
     try:
-        yield
+        with contextlib.redirect_stdout(cast(TextIO, _Hushed(sys.stdout))):
+            yield
     finally:
         ray.shutdown()
+
+
+class _Hushed:
+    """A stream that lets through what is printed, except by the thread in which Ray tells of nodes that died."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write text, or drop it."""
+        if threading.current_thread().name == "ray_listen_error_messages":
+            return len(text)
+        return self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def _check_address(address: str) -> None:
@@ -229,12 +252,16 @@ def _check_address(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=_ANSWER_S / 3).close()
     except (OSError, OverflowError) as error:
         raise InputError(no_answer) from error
-    if address.startswith("ray://"):
-        return
-    check = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
+    if not address.startswith("ray://"):  # through its client, joining itself fails in time
+        _require_health(("--address", address), no_answer)
+
+
+def _require_health(words: Sequence[str], otherwise: str) -> None:
+    """Ask in another process, since Ray writes what it misses past Python."""
+    check = [sys.executable, "-m", "ray.scripts.scripts", "health-check", *words]
     try:
         healthy = subprocess.run(check, capture_output=True, check=False, timeout=_ANSWER_S).returncode == 0
     except subprocess.TimeoutExpired:
         healthy = False
     if not healthy:
-        raise InputError(no_answer)
+        raise InputError(otherwise)
