@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).parents[2] / "tools/bench"))
-import scale  # noqa: E402
+import scale
 
-from tfseg.engine import Local  # noqa: E402
+from tfseg.engine import Local
 
 
 def test_the_start_is_no_overhead_of_a_task():

@@ -127,6 +127,7 @@ class _Desk:
         piece, attempt = self._pieces[index], (index, self._tries[index])
         left = worker.read(piece.run / piece.folder, {}) if (piece.run / piece.folder).exists() else []
         parcel = worker.Parcel(
+            run=piece.run.absolute().name,
             folder=piece.folder,
             work=piece.work,
             files=piece.files,

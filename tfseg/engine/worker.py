@@ -32,6 +32,7 @@ class Parcel:
     """A piece on its way to a worker.
 
     Attributes:
+        run: the name of the run folder, which goes into files that ship.
         folder: see `Piece`.
         work: see `Piece`.
         files: see `Piece`.
@@ -39,6 +40,7 @@ class Parcel:
         left: what an earlier worker, or an earlier process, left in the folder.
     """
 
+    run: str
     folder: str
     work: Callable[[Path, Where, Watch], None]
     files: tuple[Files, ...]
@@ -90,7 +92,7 @@ def do(
         try:
             _check_versions(versions)
             content: Any = ray.get(parcel[0])
-            folder = scratch / "run" / content.folder
+            folder = scratch / content.run / content.folder
             write(folder, content.left)
             with _logged(folder / LOG):
                 return _do(content, scratch, tell)
@@ -130,10 +132,10 @@ def _do(parcel: Parcel, scratch: Path, tell: Callable[..., None]) -> Unseen | No
         if files.seen():
             places[files.root] = files.root
         elif files.root in parcel.copies:
-            places[files.root] = _unpack(scratch / f"files{number}", parcel.copies[files.root])
+            places[files.root] = _unpack(scratch / ".files" / str(number), parcel.copies[files.root])
         else:
             return Unseen(files.root)
-    folder = scratch / "run" / parcel.folder
+    folder = scratch / parcel.run / parcel.folder
     sent: dict[str, tuple[int, int]] = {}
     read(folder, sent)
     told = 0.0
@@ -147,7 +149,7 @@ def _do(parcel: Parcel, scratch: Path, tell: Callable[..., None]) -> Unseen | No
             tell("watch", (stage, done, total, detail))
 
     try:
-        parcel.work(scratch / "run", places.__getitem__, watch)
+        parcel.work(scratch / parcel.run, places.__getitem__, watch)
     finally:
         sys.stderr.flush()
         tell("files", read(folder, sent))
