@@ -30,8 +30,10 @@ def cluster():
     """Two nodes on this machine's network, each with as many CPUs, by its own account, as the machine has."""
     from ray.cluster_utils import Cluster
 
+    heed = {"worker_niceness": 0}  # else all that a busy machine does beside these tests comes first
     room = {"num_cpus": len(os.sched_getaffinity(0))}
-    nodes = Cluster(initialize_head=True, head_node_args=room | {"include_dashboard": False})
+    head = room | {"include_dashboard": False, "_system_config": heed}
+    nodes = Cluster(initialize_head=True, head_node_args=head)
     nodes.add_node(**room)
     yield nodes
     nodes.shutdown()

@@ -72,7 +72,7 @@ class Ray:
         """
         if not pieces:
             return
-        with _connected(self.address):
+        with _connected(self.address), _one_line():
             desk = _Desk(self, pieces, watch)
             try:
                 yield from desk.work()
@@ -225,6 +225,22 @@ def _connected(address: str) -> Iterator[None]:
             yield
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _one_line() -> Iterator[None]:
+    """Turn the loss of the cluster itself into one line; a bug of ours on a worker keeps its traceback."""
+    from ray import exceptions
+
+    try:
+        yield
+    except exceptions.RayTaskError:
+        raise
+    except exceptions.RayError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise WorkError(
+            f"the Ray cluster was lost ({reason}); what came home is kept: go on with --resume when it is up again"
+        ) from error
 
 
 class _Hushed:
