@@ -7,8 +7,8 @@ as a fold does after its epochs: what is measured is not the processor but what 
 overhead of a task is the time that each one more takes, less its waiting, so that starting the pool does not count.
 
 `tfseg kfold` runs on 1, 4 and 16 times as many simulated images of as many more subjects, each time in a fresh process
-whose peak memory is read. The cost of an image is that of each one more. Times are medians over rounds that take
-turns.
+whose peak memory is read. The cost of an image is that of each one more, in time of the processors, which does not
+count what else the machine does. All figures are medians over rounds that take turns.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         result: dict[str, Any] = {
             "settings": {"rounds": arguments.rounds, "wait_s": WAIT_S, "sent_bytes": SENT_BYTES, "kfold": KFOLD},
-            "host": {"processor": processor(), "system": platform.platform(), "cpus": os.cpu_count()},
+            "host": host(),
             "versions": {name: metadata.version(name) for name in ("tensorflow", "ray")},
             "workers": [on_workers(count, Path(folder), arguments.rounds) for count in WORKERS],
             "images": on_images(Path(folder), arguments.rounds),
@@ -59,6 +59,16 @@ def main() -> None:
     if arguments.out:
         arguments.out.write_text(json.dumps(result, indent=1) + "\n")
     print(result["table"])
+
+
+def host() -> dict[str, Any]:
+    """Return what the figures were measured on, and how busy it was beforehand."""
+    return {
+        "processor": processor(),
+        "system": platform.platform(),
+        "cpus": os.cpu_count(),
+        "load": round(os.getloadavg()[1], 1),
+    }
 
 
 def on_workers(workers: int, folder: Path, rounds: int) -> dict[str, Any]:
@@ -123,27 +133,26 @@ def wait(run: Path, where: Where, watch: Watch, *, folder: str) -> None:
 
 
 def on_images(folder: Path, rounds: int) -> list[dict[str, Any]]:
-    """Time `tfseg kfold` on more and more images: seconds, peak memory, and both against the fewest."""
+    """Time `tfseg kfold` on more and more images: what each takes, and what one more does."""
     for factor in FACTORS:
         phantom.generate("nerve", folder / f"nerve{factor}", subjects=SUBJECTS * factor, frames=FRAMES)
     found = [{factor: kfold(folder, factor, number) for factor in FACTORS} for number in range(rounds)]
     rows = []
     for before, factor in zip((None, *FACTORS), FACTORS, strict=False):
-        row: dict[str, Any] = {
-            "images": SUBJECTS * FRAMES * factor,
-            "seconds": statistics.median(each[factor][0] for each in found),
-            "peak_mib": statistics.median(each[factor][1] for each in found),
-            "peak_ratio": statistics.median(each[factor][1] / each[FACTORS[0]][1] for each in found),
-        }
+        row: dict[str, Any] = {"images": SUBJECTS * FRAMES * factor}
+        row |= {key: statistics.median(each[factor][key] for each in found) for key in ("s", "cpu_s", "peak_mib")}
+        first = FACTORS[0]
+        row["peak_ratio"] = statistics.median(each[factor]["peak_mib"] / each[first]["peak_mib"] for each in found)
         if before:
             more = SUBJECTS * FRAMES * (factor - before)
-            row["seconds_of_one_more"] = statistics.median((each[factor][0] - each[before][0]) / more for each in found)
+            costs = [each[factor]["cpu_s"] - each[before]["cpu_s"] for each in found]
+            row["cpu_s_of_one_more"] = statistics.median(costs) / more
         rows.append(row)
     return rows
 
 
-def kfold(folder: Path, factor: int, number: int) -> tuple[float, float]:
-    """Return seconds and peak MiB of one run in a fresh process."""
+def kfold(folder: Path, factor: int, number: int) -> dict[str, float]:
+    """Return what one run in a fresh process takes: seconds, those of the processors, and peak memory."""
     words = ("--dataset", "nerve", "--data", folder / f"nerve{factor}", "--out", folder / f"run{factor}-{number}")
     command = [sys.executable, "-m", "tfseg", "kfold", *map(str, words), *KFOLD]
     start = time.perf_counter()
@@ -151,7 +160,11 @@ def kfold(folder: Path, factor: int, number: int) -> tuple[float, float]:
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{' '.join(command)}: ended with {os.waitstatus_to_exitcode(status)}")
-    return time.perf_counter() - start, usage.ru_maxrss / 1024
+    return {
+        "s": time.perf_counter() - start,
+        "cpu_s": usage.ru_utime + usage.ru_stime,
+        "peak_mib": usage.ru_maxrss / 1024,
+    }
 
 
 def table(result: dict[str, Any]) -> str:
@@ -161,7 +174,7 @@ def table(result: dict[str, Any]) -> str:
     lines = [
         f"Tasks of {settings['wait_s']} s that send {settings['sent_bytes'] >> 20} MiB home twice, on a Ray "
         f"{versions['ray']} cluster of that many nodes with one worker each, all on one host with {host['cpus']} CPUs "
-        f"({host['processor']}); medians of {settings['rounds']} rounds.",
+        f"({host['processor']}; load before the first: {host['load']}); medians of {settings['rounds']} rounds.",
         "",
         f"| workers | {few} tasks, s | {many} tasks, s | waiting alone, s | speed-up | overhead of a task, ms |",
         "|---:|---:|---:|---:|---:|---:|",
@@ -175,14 +188,13 @@ def table(result: dict[str, Any]) -> str:
         "",
         f"`tfseg kfold {' '.join(settings['kfold'])}` on simulated images, TensorFlow {versions['tensorflow']}.",
         "",
-        "| images | s | one more image, ms | peak memory, MiB | peak against the first |",
-        "|---:|---:|---:|---:|---:|",
+        "| images | s | processors, s | one more image, ms | peak memory, MiB | peak against the first |",
+        "|---:|---:|---:|---:|---:|---:|",
     ]
     for row in result["images"]:
-        more = f"{1000 * row['seconds_of_one_more']:.0f}" if "seconds_of_one_more" in row else ""
-        lines.append(
-            f"| {row['images']} | {row['seconds']:.1f} | {more} | {row['peak_mib']:.0f} | {row['peak_ratio']:.2f} |"
-        )
+        more = f"{1000 * row['cpu_s_of_one_more']:.0f}" if "cpu_s_of_one_more" in row else ""
+        peak = f"{row['peak_mib']:.0f} | {row['peak_ratio']:.2f}"
+        lines.append(f"| {row['images']} | {row['s']:.1f} | {row['cpu_s']:.1f} | {more} | {peak} |")
     return "\n".join(lines)
 
 
