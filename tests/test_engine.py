@@ -116,7 +116,7 @@ def test_pieces_come_home_from_a_cluster(on_ray, piece, tmp_path):
     assert (run / "a/worker.log").read_text().splitlines() == ["step 1", "step 2", "step 3", "step 4"]
     assert ((run / "b/answer").read_text(), (run / "b/cpus").read_text()) == ("42", "1")
     lost = [words[3] for words in told if "lost" in words[3]]
-    assert lost == ["a lost its worker, and goes on with another from its last epoch"]
+    assert lost == ["a lost its worker (WorkerCrashedError), and goes on with another from its last epoch"]
 
 
 def test_what_fails_on_a_worker_fails_here(on_ray, piece, tmp_path):
@@ -139,6 +139,8 @@ def test_what_fails_on_a_worker_fails_here(on_ray, piece, tmp_path):
         on_ray(piece("c", die), losses=1)
     with pytest.raises(InputError, match="no node of the Ray cluster has 1000 CPUs"):
         on_ray(piece("d", die), cpus=1000)
+    with pytest.raises(InputError, match="not 0 CPUs"):
+        Ray(cpus=0)
 
 
 def test_ray_is_not_installed(monkeypatch):

@@ -54,6 +54,15 @@ class Ray:
     gpus: float = 0
     losses: int = 3
 
+    def __post_init__(self) -> None:
+        if self.cpus < 1 or self.gpus < 0:
+            raise InputError(f"a piece of work needs 1 CPU or more and 0 GPUs or more, not {self.room}")
+
+    @property
+    def room(self) -> str:
+        """What a piece asks of a node, in words."""
+        return f"{self.cpus} CPUs" + (f" and {self.gpus:g} GPUs" if self.gpus else "")
+
     def check(self) -> None:
         """Raise InputError where Ray is not installed or nothing answers at the address."""
         if importlib.util.find_spec("ray") is None:
@@ -92,7 +101,7 @@ class _Desk:
         self._out: dict[Any, int] = {}  # reference to a task's answer -> index of its piece
         self._versions = runs.versions()
         self._tries = [0] * len(pieces)
-        self._copies: dict[Path, list[tuple[str, Any]]] = {}
+        self._copies: dict[tuple[Path, tuple[str, ...]], list[tuple[str, Any]]] = {}  # by root and names
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._mailbox: Any = ray.remote(worker.Mailbox).options(num_cpus=0, scheduling_strategy=here).remote()
         self._do = ray.remote(worker.do).options(num_cpus=engine.cpus, num_gpus=engine.gpus, max_retries=0)
@@ -101,7 +110,11 @@ class _Desk:
         """Do all pieces and yield each when it is home."""
         import ray
 
-        _require_room(self._engine)
+        if not _has_room(self._engine):
+            raise InputError(
+                f"{self._engine.address}: no node of the Ray cluster has {self._engine.room}; "
+                "ask for less with --ray-cpus or --ray-gpus"
+            )
         for index in range(len(self._pieces)):
             self._send(index)
         while self._out:
@@ -117,9 +130,10 @@ class _Desk:
         """Stop what still runs; what came home stays."""
         import ray
 
-        for reference in self._out:
-            ray.cancel(reference, force=True)
-        ray.kill(self._mailbox)
+        with contextlib.suppress(ray.exceptions.RayError):  # the cluster itself may be gone
+            for reference in self._out:
+                ray.cancel(reference, force=True)
+            ray.kill(self._mailbox)
 
     def _send(self, index: int) -> None:
         import ray
@@ -131,7 +145,7 @@ class _Desk:
             folder=piece.folder,
             work=piece.work,
             files=piece.files,
-            copies=self._copies,
+            copies=[self._copies.get((files.root, files.names)) for files in piece.files],
             left=[(name, data) for name, data in left if not name.startswith(runs.PREDICTIONS)],
         )
         tell = functools.partial(_tell, self._mailbox, attempt)
@@ -159,30 +173,37 @@ class _Desk:
         try:
             answer: Any = ray.get(reference)
         except (*lost, exceptions.ObjectLostError, exceptions.LocalRayletDiedError) as error:
-            self._tries[index] += 1
-            if self._tries[index] > self._engine.losses:
-                log = piece.run / piece.folder / worker.LOG
-                raise WorkError(
-                    f"{piece.name}: {self._tries[index]} workers were lost with it ({type(error).__name__}; see {log})"
-                ) from error
-            _require_room(self._engine)
-            self._board.say(index, "lost its worker, and goes on with another from its last epoch")
-            self._send(index)
+            self._lost(index, type(error).__name__)
             return False
         if isinstance(answer, worker.Unseen):
-            self._copy(next(files for files in piece.files if files.root == answer.root))
+            self._copy(piece.files[answer.number])
             self._send(index)
             return False
         if answer is not None:
             raise answer
         return True
 
+    def _lost(self, index: int, reason: str) -> None:
+        """Send a piece out again, unless too many workers were lost with it or none is left for it."""
+        piece, log = self._pieces[index], self._pieces[index].run / self._pieces[index].folder / worker.LOG
+        self._tries[index] += 1
+        if self._tries[index] > self._engine.losses:
+            raise WorkError(f"{piece.name}: {self._tries[index]} workers were lost with it ({reason}; see {log})")
+        if not _has_room(self._engine):
+            raise WorkError(
+                f"{piece.name}: lost its worker ({reason}), and no node that is left has {self._engine.room}; "
+                "what came home is kept: start another and go on with --resume"
+            )
+        self._board.say(index, f"lost its worker ({reason}), and goes on with another from its last epoch")
+        self._send(index)
+
     def _copy(self, files: Files) -> None:
         """Put files where every worker can fetch them, once."""
         import ray
 
-        if files.root not in self._copies:
-            self._copies[files.root] = [(name, ray.put((files.root / name).read_bytes())) for name in files.names]
+        key = files.root, files.names
+        if key not in self._copies:
+            self._copies[key] = [(name, ray.put((files.root / name).read_bytes())) for name in files.names]
 
 
 def _tell(mailbox: Any, attempt: tuple[int, int], kind: str, content: Any) -> None:
@@ -192,18 +213,15 @@ def _tell(mailbox: Any, attempt: tuple[int, int], kind: str, content: Any) -> No
     ray.get(mailbox.put.remote((attempt, kind, content)))
 
 
-def _require_room(engine: Ray) -> None:
-    """Raise WorkError where no node could ever take a piece: Ray itself would wait for one in silence."""
+def _has_room(engine: Ray) -> bool:
+    """Tell whether any node could ever take a piece: Ray itself would wait for one in silence."""
     import ray
 
     for node in ray.nodes():
-        room = node["Resources"]
-        if node["Alive"] and room.get("CPU", 0) >= engine.cpus and room.get("GPU", 0) >= engine.gpus:
-            return
-    wanted = f"{engine.cpus} CPUs" + (f" and {engine.gpus:g} GPUs" if engine.gpus else "")
-    raise InputError(
-        f"{engine.address}: no node of the Ray cluster has {wanted}; ask for less with --ray-cpus or --ray-gpus"
-    )
+        has = node["Resources"]
+        if node["Alive"] and has.get("CPU", 0) >= engine.cpus and has.get("GPU", 0) >= engine.gpus:
+            return True
+    return False
 
 
 @contextlib.contextmanager

@@ -36,7 +36,7 @@ class Parcel:
         folder: see `Piece`.
         work: see `Piece`.
         files: see `Piece`.
-        copies: of those that a worker did not see, by their root: names and references to what they hold.
+        copies: of each of `files`, names and references to what they hold; None until a worker did not see them.
         left: what an earlier worker, or an earlier process, left in the folder.
     """
 
@@ -44,15 +44,15 @@ class Parcel:
     folder: str
     work: Callable[[Path, Where, Watch], None]
     files: tuple[Files, ...]
-    copies: Mapping[Path, Sequence[tuple[str, Any]]]
+    copies: Sequence[Sequence[tuple[str, Any]] | None]
     left: Content
 
 
 @dataclasses.dataclass(frozen=True)
 class Unseen:
-    """The answer of a worker that misses the files below `root`."""
+    """The answer of a worker that misses the files with that number."""
 
-    root: Path
+    number: int
 
 
 class Mailbox:
@@ -128,13 +128,13 @@ def write(folder: Path, content: Content) -> None:
 
 def _do(parcel: Parcel, scratch: Path, tell: Callable[..., None]) -> Unseen | None:
     places = {}
-    for number, files in enumerate(parcel.files):
+    for number, (files, copies) in enumerate(zip(parcel.files, parcel.copies, strict=True)):
         if files.seen():
             places[files.root] = files.root
-        elif files.root in parcel.copies:
-            places[files.root] = _unpack(scratch / ".files" / str(number), parcel.copies[files.root])
+        elif copies is not None:
+            places[files.root] = _unpack(scratch / ".files" / str(number), copies)
         else:
-            return Unseen(files.root)
+            return Unseen(number)
     folder = scratch / parcel.run / parcel.folder
     sent: dict[str, tuple[int, int]] = {}
     read(folder, sent)
