@@ -129,8 +129,9 @@ class _Desk:
     def cancel(self) -> None:
         """Stop what still runs; what came home stays."""
         import ray
+        from ray import exceptions
 
-        with contextlib.suppress(ray.exceptions.RayError):  # the cluster itself may be gone
+        with contextlib.suppress(exceptions.RayError):  # the cluster itself may be gone
             for reference in self._out:
                 ray.cancel(reference, force=True)
             ray.kill(self._mailbox)
