@@ -150,6 +150,12 @@ def _parser() -> argparse.ArgumentParser:
     bring.add_argument("--classes", metavar="A,B", help="what the channels of its logits stand for; else class1, ...")
     _json_argument(bring)
 
+    study = _command(commands, "study", "studying.study", "repeat a published study: all of its runs, and its table")
+    _study_arguments(study)
+    compare = _command(commands, "compare", "studying.compare", "runs side by side on the same images, with intervals")
+    compare.add_argument("runs", nargs="+", metavar="RUN[:FILE]", help="run folders, or one file of each: RUN:int8")
+    _json_argument(compare)
+
     data = commands.add_parser("data", help="list, check, simulate and download data sets", description="Data sets.")
     actions = data.add_subparsers(title="actions", metavar="ACTION", required=True, parser_class=_Parser)
     _json_argument(_command(actions, "list", "datasets.listing", "what is known, and where it is looked for"))
@@ -229,6 +235,23 @@ def _training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="key=value", help="any key of the recipe")
     parser.add_argument("--out", type=Path, metavar="DIR", help="the run folder; else runs/DATASET-MODEL-NUMBER")
     parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
+    _json_argument(parser)
+
+
+def _study_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="lighter, ladder, networks, nerve, mobile, liver")
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="where its images are; else found as by kfold, or PHANTOM"
+    )
+    parser.add_argument("--dataset", metavar="NAME", help="another data set than the study's own")
+    parser.add_argument(
+        "--quick", action="store_true", help="the whole table in a few minutes: tiny images, few epochs"
+    )
+    parser.add_argument("--seeds", type=int, metavar="N", help="how many, from 0")
+    parser.add_argument("--models", metavar="A,B", help="only these rows of the table")
+    parser.add_argument("--recipe", type=Path, metavar="FILE", help="TOML that stands for the paper's settings")
+    parser.add_argument("--set", action="append", default=[], metavar="key=value", help="a key of all recipes")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="its folder, else studies/NAME; said again, it goes on")
     _json_argument(parser)
 
 
