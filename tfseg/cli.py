@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     kfold.add_argument(
         "--final", action="store_true", default=None, help="train once more on all patients, for the file to ship"
     )
+    _engine_arguments(kfold)
     train = _command(commands, "train", "training.train", "train one network: the first fold of kfold alone")
     _training_arguments(train)
 
@@ -252,7 +253,17 @@ def _study_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", type=Path, metavar="FILE", help="TOML that stands for the paper's settings")
     parser.add_argument("--set", action="append", default=[], metavar="key=value", help="a key of all recipes")
     parser.add_argument("--out", type=Path, metavar="DIR", help="its folder, else studies/NAME; said again, it goes on")
+    _engine_arguments(parser)
     _json_argument(parser)
+
+
+def _engine_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--engine", choices=("local", "ray"), default="local", help="this process (default), or a Ray cluster"
+    )
+    parser.add_argument("--ray-address", metavar="ADDRESS", help="HOST:PORT of its head; else the one this host is in")
+    parser.add_argument("--ray-cpus", type=int, metavar="N", help="CPUs of a node for each fold (default 1)")
+    parser.add_argument("--ray-gpus", type=float, metavar="N", help="GPUs of a node for each fold (default 0)")
 
 
 def _json_argument(parser: argparse.ArgumentParser) -> None:

@@ -1,5 +1,8 @@
 """k trainings, each scored on the patients that it never saw: the main job."""
 
+import contextlib
+import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,8 +10,8 @@ from typing import Any
 from tfseg import deploy, losses, models, runs
 from tfseg.config import Recipe
 from tfseg.data import folds
-from tfseg.data.pixels import Pixels
-from tfseg.data.source import Source
+from tfseg.data.source import Source, same_images
+from tfseg.engine import Engine, Files, Local, Piece, Where
 from tfseg.errors import InputError
 from tfseg.inference import open_network
 from tfseg.job import (
@@ -27,9 +30,27 @@ from tfseg.models.files import Card, open_file, save
 from tfseg.progress import Watch
 from tfseg.train import STATE, Task, check_task, train
 
+LOCAL = Local()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """One run to be: what is trained, on what, and in which run folder."""
+
+    recipe: Recipe
+    source: Source
+    run: Path
+
 
 def kfold(
-    recipe: Recipe, source: Source, run: Path, *, command: Sequence[str], only: int | None = None, watch: Watch
+    recipe: Recipe,
+    source: Source,
+    run: Path,
+    *,
+    command: Sequence[str],
+    only: int | None = None,
+    engine: Engine = LOCAL,
+    watch: Watch,
 ) -> dict[str, Any]:
     """Cross-validate a recipe in the folder `run`, going on from whatever an earlier process left there.
 
@@ -39,6 +60,7 @@ def kfold(
         run: the run folder, locked by the caller; what is finished in it is not done again.
         command: how to say this again, for provenance.
         only: train and score that fold alone, instead of all.
+        engine: where the folds are trained and scored.
         watch: told how far the work is.
 
     Returns:
@@ -48,32 +70,43 @@ def kfold(
         InputError: data and recipe do not fit together, or the run was begun with others.
         WorkError: a training failed.
     """
-    job = Job(recipe=recipe, source=source, run=run, watch=watch)
-    models.network(recipe.model, image_size=recipe.image_size)
-    split = _begin(job, command)
-    chosen = list(range(recipe.folds)) if only is None else [only]
-    parts = {fold: training_part(job, split, fold) for fold in chosen}
-    for training, _ in parts.values():
-        check_task(recipe, len(training))
-    todo = [fold for fold in chosen if not (job.folder(fold) / runs.METRICS).exists()]
-    final = run / runs.FINAL if recipe.final and only is None else None
-    if todo or (final and not (final / runs.MODEL).exists()):
-        pixels = decode_pixels(job)
-        for fold in todo:
-            _train_part(job, pixels, parts[fold], fold, job.folder(fold), watch=_share(watch, chosen, fold))
-            _score_fold(job, fold, parts[fold][0], split[str(fold)])
-            (job.folder(fold) / STATE).unlink(missing_ok=True)
-        if final:
-            _train_part(job, pixels, training_part(job, split, None), None, final, watch=watch)
-        pixels.close()
-    if final:
-        deploy.convert_network(job, final, training_part(job, split, None)[0], None)
-        (final / STATE).unlink(missing_ok=True)
-    if split.get(HOLDOUT) and not (run / HOLDOUT / runs.METRICS).exists():
-        draw = run / HOLDOUT / runs.PREDICTIONS
-        write_scores(run / HOLDOUT, *score(job, open_network(run)[0], split[HOLDOUT], HOLDOUT, draw=draw))
-    (run / PIXELS).unlink(missing_ok=True)
-    return collect(job)
+    plan = Plan(recipe=recipe, source=source, run=run)
+    return _run([plan], command=command, only=only, engine=engine, watch=watch)[0]
+
+
+def run_plans(
+    plans: Sequence[Plan], *, engine: Engine = LOCAL, command: Sequence[str], watch: Watch
+) -> list[dict[str, Any]]:
+    """Cross-validate several recipes, as `kfold` does one, and return their summaries in order.
+
+    The folds of all plans are one pool of work. The run folders are locked here, and must differ.
+    """
+    with contextlib.ExitStack() as stack:
+        for plan in plans:
+            stack.enter_context(runs.locked(plan.run))
+            runs.sweep(plan.run)
+        return _run(plans, command=command, engine=engine, watch=watch)
+
+
+def _run(
+    plans: Sequence[Plan], *, command: Sequence[str], only: int | None = None, engine: Engine, watch: Watch
+) -> list[dict[str, Any]]:
+    """Do what is missing of all plans, and sum up each run as soon as its last piece is done."""
+    jobs = [Job(recipe=plan.recipe, source=plan.source, run=plan.run, watch=watch) for plan in plans]
+    for job in jobs:
+        models.network(job.recipe.model, image_size=job.recipe.image_size)
+    splits = [_begin(job, command) for job in jobs]
+    todo = [_pieces(job, split, only) for job, split in zip(jobs, splits, strict=True)]
+    left = {job.run: len(pieces) for job, pieces in zip(jobs, todo, strict=True)}
+    summaries = []
+    with contextlib.closing(engine.run([piece for pieces in todo for piece in pieces], watch=watch)) as done:
+        for job, split in zip(jobs, splits, strict=True):
+            while left[job.run]:
+                piece = next(done)
+                (piece.run / piece.folder / STATE).unlink(missing_ok=True)
+                left[piece.run] -= 1
+            summaries.append(_finish(job, split))
+    return summaries
 
 
 def rescore(run: Path, source: Source, *, watch: Watch) -> dict[str, Any]:
@@ -134,18 +167,78 @@ def _begin(job: Job, command: Sequence[str]) -> dict[str, list[str]]:
     return split
 
 
-def _train_part(
-    job: Job, pixels: Pixels, part: tuple[list[str], list[str]], fold: int | None, folder: Path, *, watch: Watch
+def _pieces(job: Job, split: dict[str, list[str]], only: int | None) -> list[Piece]:
+    """List what is not done yet: a piece for each fold, and one for the final network."""
+    chosen = list(range(job.recipe.folds)) if only is None else [only]
+    parts = {fold: training_part(job, split, fold) for fold in chosen}
+    for training, _ in parts.values():
+        check_task(job.recipe, len(training))
+    piece = functools.partial(Piece, run=job.run, files=_files(job))
+    work = functools.partial(_work, recipe=job.recipe, source=job.source)
+    pieces = [
+        piece(
+            name=f"fold {place + 1}/{len(chosen)}",
+            folder=job.folder(fold).name,
+            work=functools.partial(work, part=parts[fold], fold=fold, unseen=split[str(fold)]),
+            share=functools.partial(_share, place, len(chosen)),
+        )
+        for place, fold in enumerate(chosen)
+        if not (job.folder(fold) / runs.METRICS).exists()
+    ]
+    if job.recipe.final and only is None and deploy.missing(job, job.run / runs.FINAL):
+        last = functools.partial(work, part=training_part(job, split, None), fold=None, unseen=())
+        pieces.append(piece(name="final", folder=runs.FINAL, work=last, share=lambda watch: watch))
+    return pieces
+
+
+def _files(job: Job) -> tuple[Files, ...]:
+    """Return what the pieces of a run read: its images, and the network that it starts from."""
+    source = job.source
+    names = dict.fromkeys(path.relative_to(source.root).as_posix() for path in source.paths())
+    seen = functools.partial(same_images, source.root, list(source.samples.values()), source.fingerprint)
+    files = (Files(root=source.root, names=tuple(names), seen=seen),)
+    if not job.recipe.weights.endswith(".keras"):
+        return files
+    weights = Path(job.recipe.weights)
+    same = functools.partial(runs.same_file, weights, runs.sha256(weights))
+    return (*files, Files(root=weights.parent, names=(weights.name,), seen=same))
+
+
+def _work(
+    run: Path,
+    where: Where,
+    watch: Watch,
+    *,
+    recipe: Recipe,
+    source: Source,
+    part: tuple[list[str], list[str]],
+    fold: int | None,
+    unseen: Sequence[str],
 ) -> None:
+    """Train a network, convert it, and score it and its files on `unseen`; `fold` is None for the final one."""
+    if recipe.weights.endswith(".keras"):
+        weights = Path(recipe.weights)
+        recipe = dataclasses.replace(recipe, weights=str(where(weights.parent) / weights.name))
+    job = Job(recipe=recipe, source=source.moved(where(source.root)), run=run, watch=watch)
+    folder = run / runs.FINAL if fold is None else job.folder(fold)
+    _train_part(job, part, fold, folder)
+    if fold is None:
+        deploy.convert_network(job, folder, part[0], None)
+    else:
+        _score_fold(job, fold, part[0], unseen)
+
+
+def _train_part(job: Job, part: tuple[list[str], list[str]], fold: int | None, folder: Path) -> None:
     """Train a network on images `part[0]`, watched on `part[1]`, and save it; `fold` is None for the final one."""
     path = folder / runs.MODEL
     if path.exists():
         return
     place = {name: index for index, name in enumerate(job.source.samples)}
-    training, validation = ([place[name] for name in names] for names in part)
+    learned, watched = ([place[name] for name in names] for names in part)
     number = job.recipe.folds if fold is None else fold
-    task = Task(fold=number, training=training, validation=validation, folder=folder)
-    network = train(job.recipe, pixels, task, watch=watch)
+    with contextlib.closing(decode_pixels(job)) as pixels:
+        task = Task(fold=number, training=learned, validation=watched, folder=folder)
+        network = train(job.recipe, pixels, task, watch=job.watch)
     card = Card(
         model=job.recipe.model,
         classes=job.classes,
@@ -170,12 +263,22 @@ def _score_fold(job: Job, fold: int, training: Sequence[str], unseen: Sequence[s
     write_scores(folder, rows, counts)
 
 
-def _share(watch: Watch, chosen: Sequence[int], fold: int) -> Watch:
-    """Turn the progress of one training into that of all."""
-    place = chosen.index(fold)
+def _finish(job: Job, split: dict[str, list[str]]) -> dict[str, Any]:
+    """Score the folds' networks together on the hold-out images, and sum up; all pieces of the run are done."""
+    if split.get(HOLDOUT) and not (job.run / HOLDOUT / runs.METRICS).exists():
+        draw = job.run / HOLDOUT / runs.PREDICTIONS
+        write_scores(job.run / HOLDOUT, *score(job, open_network(job.run)[0], split[HOLDOUT], HOLDOUT, draw=draw))
+    (job.run / PIXELS).unlink(missing_ok=True)
+    return collect(job)
+
+
+def _share(place: int, count: int, watch: Watch) -> Watch:
+    """Turn the progress of one training into that of all `count`."""
 
     def share(stage: str, done: int, total: int, detail: str = "") -> None:
-        note = f"fold {place + 1}/{len(chosen)} {detail}" if detail else ""
-        watch(stage, place * total + done, len(chosen) * total, note)
+        if stage == "training":
+            note = f"fold {place + 1}/{count} {detail}" if detail else ""
+            done, total, detail = place * total + done, count * total, note
+        watch(stage, done, total, detail)
 
     return share

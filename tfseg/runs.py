@@ -96,6 +96,11 @@ def sha256(path: Path) -> str:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 
 
+def same_file(path: Path, digest: str) -> bool:
+    """Tell whether `path` is a file with that SHA-256."""
+    return path.is_file() and sha256(path) == digest
+
+
 def fold_folder(run: Path, fold: int) -> Path:
     """Return the folder of one fold inside a run."""
     return run / f"fold_{fold}"

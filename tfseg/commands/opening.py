@@ -1,5 +1,6 @@
 """What several commands open before they work: TensorFlow without its greetings, a data set, a run's images."""
 
+import argparse
 import logging
 import os
 from pathlib import Path
@@ -12,6 +13,7 @@ from tfseg.quiet import silent_stderr
 
 if TYPE_CHECKING:
     from tfseg.data.source import Source
+    from tfseg.engine import Engine
     from tfseg.progress import Watch
 
 PHANTOM_SUBJECTS, PHANTOM_FRAMES, PHANTOM_EMPTY = 40, 3, 0.3  # many subjects: a small run has something to learn
@@ -37,6 +39,19 @@ def open_data(recipe: Recipe, root: Path, watch: "Watch") -> "Source":
         channels=recipe.channels,
         watch=lambda done, total: watch("checking images", done, total),
     )
+
+
+def open_engine(arguments: argparse.Namespace) -> "Engine":
+    """Return the engine that the arguments of `_engine_arguments` name."""
+    from tfseg.engine import Local, Ray
+
+    names = {"ray_address": "address", "ray_cpus": "cpus", "ray_gpus": "gpus"}
+    given = {key: value for name, key in names.items() if (value := getattr(arguments, name)) is not None}
+    if arguments.engine == "ray":
+        return Ray(**given)
+    if given:
+        raise InputError(f"--ray-{next(iter(given))} is for --engine ray")
+    return Local()
 
 
 def run_data(run: Path) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfseg.commands.opening import load_tensorflow, open_data, phantom_data
+from tfseg.commands.opening import load_tensorflow, open_data, open_engine, phantom_data
 from tfseg.commands.output import print_table, say
 from tfseg.config import Recipe, parse_assignments
 from tfseg.errors import InputError
@@ -32,6 +32,7 @@ def study(arguments: argparse.Namespace) -> None:
     form.refuse_varied(asked, overrides)
     rows, seeds = _rows(asked, arguments.models), _seeds(asked, arguments)
     roots = _roots(asked, arguments)
+    engine = open_engine(arguments)
     out = arguments.out or Path("studies") / "-".join([asked.name, *(["quick"] if arguments.quick else [])])
     form.refuse_foreign(out)
     with progress() as watch, runs.locked(out):
@@ -44,7 +45,7 @@ def study(arguments: argparse.Namespace) -> None:
             rows=rows,
             overrides=overrides,
             base=base,
-            engine=None,
+            engine=engine,
             command=tuple(runs.command_line()),
             watch=watch,
         )

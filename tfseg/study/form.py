@@ -11,6 +11,7 @@ from typing import Any
 from tfseg import runs
 from tfseg.config import Recipe
 from tfseg.data.source import Source
+from tfseg.engine import Engine
 from tfseg.errors import InputError
 from tfseg.losses import loss
 from tfseg.models import network
@@ -94,7 +95,7 @@ class Order:
     rows: tuple[Row, ...]
     overrides: Mapping[str, Any]
     base: Mapping[str, Any] | None
-    engine: Any
+    engine: Engine
     command: tuple[str, ...]
     watch: Watch
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from tfseg import compare, runs
 from tfseg.bench import host, machine, matrix, result
+from tfseg.kfold import Plan, run_plans
 from tfseg.report.html import write_report
 from tfseg.study import form
 from tfseg.study.form import Order, Row
-from tfseg.study.plans import Plan, run_plans
 
 SCHEMA = 1
 METRICS = ("dice", "iou", "accuracy", "sensitivity", "hausdorff95")
