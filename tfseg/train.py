@@ -81,6 +81,9 @@ def train(recipe: Recipe, pixels: Pixels, task: Task, *, watch: Watch) -> keras.
         jit_compile=False,
     )
     model.optimizer.build(model.trainable_variables)
+    blank = keras.ops.zeros((1, *pixels.mask_shape))
+    model.compute_metrics(None, blank, blank)  # makes their variables now: else the step would be traced twice
+    model.reset_metrics()
     memory = Memory(recipe, model, task, steps, watch)
     memory.recall()
     watch("training", memory.epoch * steps, recipe.epochs * steps)

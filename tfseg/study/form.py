@@ -47,6 +47,7 @@ class Study:
         quick_seeds: how many seeds `--quick` takes.
         several: whether one table holds all of `datasets`.
         ships: whether its table holds the int8 files: their scores, and their latency on this computer.
+        curves: whether its page shows the curves of the first run.
         work: "module:function" below tfseg.study that makes its table from an Order; for a study of another form.
     """
 
@@ -61,6 +62,7 @@ class Study:
     quick_seeds: int = 1
     several: bool = False
     ships: bool = False
+    curves: bool = False
     work: str = "work:run_rows"
 
     def load(self) -> Callable[["Order"], dict[str, Any]]:
@@ -167,5 +169,5 @@ def published(study: Study) -> dict[str, Any]:
 
 
 def published_row(table: Mapping[str, Any], dataset: str, row: Row) -> Mapping[str, Any]:
-    """Return what was published of one row on one data set: figure -> number or [mean, standard deviation]."""
+    """Return what was published of one row on one data set: figure -> number, text or [mean, standard deviation]."""
     return {**table["rows"].get("any", {}).get(row.name, {}), **table["rows"].get(dataset, {}).get(row.name, {})}

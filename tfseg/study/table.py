@@ -12,6 +12,8 @@ from tfseg.bench.result import milliseconds
 from tfseg.report import markup
 from tfseg.report.html import page
 from tfseg.report.markup import element, join
+from tfseg.report.pictures import training
+from tfseg.report.record import read_record
 from tfseg.summary import Table
 
 STUDY, MARKDOWN, CSV, PAGE = "study.json", "table.md", "table.csv", "study.html"
@@ -59,6 +61,14 @@ def _latency(value: Any) -> str:
     return f"{milliseconds(value['median_ms'])}{'' if value['status'] == 'ok' else '~'}"
 
 
+def _fps(value: Any) -> str:
+    if not isinstance(value, Mapping):
+        return str(value)
+    if value["median_ms"] is None:
+        return value["status"]
+    return f"{1000 / value['median_ms']:.0f}{'' if value['status'] == 'ok' else '~'}"
+
+
 COLUMNS: dict[str, Column] = {
     "parameters": Column(heading="Parameters", text=lambda value: value if isinstance(value, str) else f"{value:,}"),
     "gmac": Column(heading="GMAC", text="{:.2f}".format, published=False),
@@ -71,7 +81,7 @@ COLUMNS: dict[str, Column] = {
     "int8_dice": Column(heading="Dice, int8", text=_score(3), published=False),
     "int8_loss": Column(heading="int8 less fp32", text=_score(4), published=False),
     "latency": Column(heading="int8, ms", text=_latency, published=False),
-    "fps": Column(heading="FPS", text=lambda value: value if isinstance(value, str) else f"{value:.0f}"),
+    "fps": Column(heading="FPS", text=_fps),
 }
 
 
@@ -111,7 +121,7 @@ def write(study: Mapping[str, Any], folder: Path) -> Table:
         [("PHANTOM" if study["phantom"] else "", *shown.header[1:]), *shown.rows]
     )
     runs.write_whole(folder / CSV, text.getvalue())
-    runs.write_whole(folder / PAGE, _page(study, shown))
+    runs.write_whole(folder / PAGE, _page(study, shown, folder))
     return shown
 
 
@@ -150,13 +160,15 @@ def _note(study: Mapping[str, Any], published: bool) -> str:
     return " ".join(words)
 
 
-def _page(study: Mapping[str, Any], shown: Table) -> str:
+def _page(study: Mapping[str, Any], shown: Table, folder: Path) -> str:
     whole = markup.table(shown.title, shown.header, shown.rows)
     links = (
         element("li", element("a", name, href=f"{name}/{runs.REPORT}")) for row in study["rows"] for name in row["runs"]
     )
+    curves = training(read_record(folder / study["rows"][0]["runs"][0])) if study["curves"] else ""
     sections = [
         ("Results", join([whole, element("p", shown.note)])),
+        ("Curves of the first run", join([curves])),
         ("Runs", element("ul", *links)),
         ("What was run", element("pre", " ".join(study["command"]))),
     ]

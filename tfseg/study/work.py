@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -77,6 +78,7 @@ def about(order: Order) -> dict[str, Any]:
         "quick": order.quick,
         "seeds": list(order.seeds),
         "columns": list(order.study.columns),
+        "curves": order.study.curves,
         "data": {name: source.about() for name, source in order.sources.items()},
         "cpu": machine.this().cpu,
     } | {key: kept[key] for key in ("command", "versions", "git_commit", "host")}
@@ -88,11 +90,20 @@ def _lines(order: Order) -> list[Line]:
         for row in order.rows:
             plans = []
             for seed in order.seeds:
-                name = f"{dataset}-{row.name}-seed{seed}".replace("@", "_").replace(" ", "_")
+                name = f"{dataset}-{_slug(row.name)}-seed{seed}"
                 plan = Plan(recipe=order.recipe(row, dataset, seed), source=source, run=order.out / "runs" / name)
                 plans.append(plan)
             lines.append(Line(row=row, dataset=dataset, plans=tuple(plans)))
     return lines
+
+
+def _slug(text: str) -> str:
+    """Return a row's name as a part of a folder's.
+
+    >>> _slug("+ Adam 1e-4"), _slug("lighter_unet@16")
+    ('Adam_1e-4', 'lighter_unet_16')
+    """
+    return re.sub(r"[^\w.-]+", "_", text).strip("_")
 
 
 def _ours(line: Line, by_run: Mapping[Path, dict[str, Any]], first: Line) -> dict[str, Any]:
@@ -100,11 +111,7 @@ def _ours(line: Line, by_run: Mapping[Path, dict[str, Any]], first: Line) -> dic
     summaries = [by_run[plan.run] for plan in line.plans]
     ours = {metric: across(_scores(summaries, KERAS, metric)) for metric in METRICS}
     if INT8 in summaries[0]["files"]:
-        whole, small = (_scores(summaries, file, "dice") for file in (FP32, INT8))
-        ours |= {
-            "int8_dice": across(small),
-            "int8_loss": across([b - a for a, b in zip(whole, small, strict=True) if None not in (a, b)]),
-        }
+        ours |= {"int8_dice": across(_scores(summaries, INT8, "dice")), "int8_loss": across(map(_loss, summaries))}
     ours |= {"loss": across([_last_loss(plan.run) for plan in line.plans])}
     ours |= _size(line.plans[0])
     if line is not first:
@@ -131,6 +138,12 @@ def _scores(summaries: Sequence[Mapping[str, Any]], file: str, metric: str) -> l
         means = [by_metric[metric]["mean"] for by_metric in summary["files"][file].values()]
         scores.append(None if None in means else statistics.mean(means))
     return scores
+
+
+def _loss(summary: Mapping[str, Any]) -> float:
+    """Return the mean Dice of the int8 files less that of the fp32 files, the mean over classes."""
+    means = [[by_metric["dice"]["mean"] for by_metric in summary["files"][file].values()] for file in (INT8, FP32)]
+    return statistics.mean(means[0]) - statistics.mean(means[1])
 
 
 def _last_loss(run: Path) -> float:
@@ -163,7 +176,8 @@ def _latencies(order: Order, lines: Sequence[Line]) -> dict[Path, dict[str, Any]
     tasks = {run: matrix.file_tasks(matrix.called(path), path, CPU)[0] for run, path in files.items()}
     host.run_matrix(list(tasks.values()), folder, order.watch)
     cells = {cell.file_sha256: cell for cell in result.read_all(folder)}
-    return {run: {"latency": _latency(cells[task.file.sha256])} for run, task in tasks.items()}
+    timed = {run: _latency(cells[task.file.sha256]) for run, task in tasks.items()}
+    return {run: {"latency": latency, "fps": latency} for run, latency in timed.items()}
 
 
 def _latency(cell: result.Cell) -> dict[str, Any]:
