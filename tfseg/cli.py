@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("run", type=Path, metavar="RUN", help="a run folder, or a .tflite file")
     evaluate.add_argument("--dataset", metavar="NAME", help="another data set than the run's")
     evaluate.add_argument("--data", type=Path, metavar="DIR", help="where its images are")
+    _flips_argument(evaluate)
     _json_argument(evaluate)
 
     convert = _command(
@@ -119,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--rle", type=Path, metavar="FILE.csv", help="also write Kaggle's run-length CSV")
     predict.add_argument("--class", dest="class_name", metavar="NAME", help="only this class")
     predict.add_argument("--fold", type=int, metavar="K", help="one fold's network instead of the mean of all")
+    _flips_argument(predict)
     _json_argument(predict)
 
     inspect = _command(commands, "inspect", "shipping.inspect", "what a .tflite file holds, costs, and asks of a phone")
@@ -224,6 +226,9 @@ def _training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights", metavar="NAME", help="what its encoder starts from: imagenet, a preset of keras-cv, a .keras file"
     )
+    parser.add_argument(
+        "--teacher", metavar="RUN", help="learn from the soft masks of this run's networks, too (same folds, same size)"
+    )
     parser.add_argument("--folds", type=int, metavar="K")
     parser.add_argument("--epochs", type=int, metavar="N")
     parser.add_argument("--image-size", type=int, metavar="PIXELS")
@@ -237,6 +242,10 @@ def _training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="the run folder; else runs/DATASET-MODEL-NUMBER")
     parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
     _json_argument(parser)
+
+
+def _flips_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--flips", action="store_true", help="the mean of each image and its left-right mirror image")
 
 
 def _study_arguments(parser: argparse.ArgumentParser) -> None:

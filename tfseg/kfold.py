@@ -13,7 +13,7 @@ from tfseg.data import folds
 from tfseg.data.source import Source, same_images
 from tfseg.engine import Engine, Files, Local, Piece, Where
 from tfseg.errors import InputError
-from tfseg.inference import open_network
+from tfseg.inference import open_network, with_flips
 from tfseg.job import (
     PIXELS,
     Counts,
@@ -109,8 +109,8 @@ def _run(
     return summaries
 
 
-def rescore(run: Path, source: Source, *, watch: Watch) -> dict[str, Any]:
-    """Score a run's networks again and return a summary; nothing is written.
+def rescore(run: Path, source: Source, *, flips: bool = False, watch: Watch) -> dict[str, Any]:
+    """Score a run's networks again, with flips where asked for, and return a summary; nothing is written.
 
     On the run's own data every fold's network meets the images that it never saw. On any other data, all images are
     scored by the mean of the folds' networks, and count as fold "holdout".
@@ -125,7 +125,8 @@ def rescore(run: Path, source: Source, *, watch: Watch) -> dict[str, Any]:
     rows: list[Row] = []
     counts: dict[str, Counts] = {}
     for name, fold in jobs:
-        scored, counts[name] = score(job, open_network(run, fold=fold)[0], split[name], name)
+        predict = open_network(run, fold=fold)[0]
+        scored, counts[name] = score(job, with_flips(predict) if flips else predict, split[name], name)
         rows += scored
     return summarise_job(job, rows, counts)
 
