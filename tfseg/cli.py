@@ -271,7 +271,9 @@ def _engine_arguments(parser: argparse.ArgumentParser) -> None:
         "--engine", choices=("local", "ray"), default="local", help="this process (default), or a Ray cluster"
     )
     parser.add_argument("--ray-address", metavar="ADDRESS", help="HOST:PORT of its head; else the one this host is in")
-    parser.add_argument("--ray-cpus", type=int, metavar="N", help="CPUs of a node for each fold (default 1)")
+    parser.add_argument(
+        "--ray-cpus", type=int, metavar="N", help="CPUs of a node, and threads, for each fold (default: as here)"
+    )
     parser.add_argument("--ray-gpus", type=float, metavar="N", help="GPUs of a node for each fold (default 0)")
 
 

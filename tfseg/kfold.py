@@ -174,8 +174,9 @@ def _pieces(job: Job, split: dict[str, list[str]], only: int | None) -> list[Pie
     parts = {fold: training_part(job, split, fold) for fold in chosen}
     for training, _ in parts.values():
         check_task(job.recipe, len(training))
-    piece = functools.partial(Piece, run=job.run, files=_files(job))
-    work = functools.partial(_work, recipe=job.recipe, source=job.source)
+    source = job.source.moved(job.source.root.absolute())  # other processes may work in another folder
+    piece = functools.partial(Piece, run=job.run, files=_files(job.recipe, source))
+    work = functools.partial(_work, recipe=job.recipe, source=source)
     pieces = [
         piece(
             name=f"fold {place + 1}/{len(chosen)}",
@@ -192,17 +193,16 @@ def _pieces(job: Job, split: dict[str, list[str]], only: int | None) -> list[Pie
     return pieces
 
 
-def _files(job: Job) -> tuple[Files, ...]:
+def _files(recipe: Recipe, source: Source) -> tuple[Files, ...]:
     """Return what the pieces of a run read: its images, and the network that it starts from."""
-    source = job.source
     names = dict.fromkeys(path.relative_to(source.root).as_posix() for path in source.paths())
     seen = functools.partial(same_images, source.root, list(source.samples.values()), source.fingerprint)
-    files = (Files(root=source.root, names=tuple(names), seen=seen),)
-    if not job.recipe.weights.endswith(".keras"):
-        return files
-    weights = Path(job.recipe.weights)
+    images = Files(root=source.root, names=tuple(names), seen=seen)
+    if not recipe.weights.endswith(".keras"):
+        return (images,)
+    weights = Path(recipe.weights).absolute()
     same = functools.partial(runs.same_file, weights, runs.sha256(weights))
-    return (*files, Files(root=weights.parent, names=(weights.name,), seen=same))
+    return images, Files(root=weights.parent, names=(weights.name,), seen=same)
 
 
 def _work(
@@ -218,7 +218,7 @@ def _work(
 ) -> None:
     """Train a network, convert it, and score it and its files on `unseen`; `fold` is None for the final one."""
     if recipe.weights.endswith(".keras"):
-        weights = Path(recipe.weights)
+        weights = Path(recipe.weights).absolute()
         recipe = dataclasses.replace(recipe, weights=str(where(weights.parent) / weights.name))
     job = Job(recipe=recipe, source=source.moved(where(source.root)), run=run, watch=watch)
     folder = run / runs.FINAL if fold is None else job.folder(fold)

@@ -42,13 +42,15 @@ def open_data(recipe: Recipe, root: Path, watch: "Watch") -> "Source":
 
 
 def open_engine(arguments: argparse.Namespace) -> "Engine":
-    """Return the engine that the arguments of `_engine_arguments` name."""
+    """Return the engine that the arguments of `_engine_arguments` name; InputError where it is not there."""
     from tfseg.engine import Local, Ray
 
     names = {"ray_address": "address", "ray_cpus": "cpus", "ray_gpus": "gpus"}
     given = {key: value for name, key in names.items() if (value := getattr(arguments, name)) is not None}
     if arguments.engine == "ray":
-        return Ray(**given)
+        ray = Ray(**given)
+        ray.check()
+        return ray
     if given:
         raise InputError(f"--ray-{next(iter(given))} is for --engine ray")
     return Local()
