@@ -1,7 +1,7 @@
 """Distillation: a network learns from the masks that annotators drew, and from the soft masks of a larger network.
 
-After Hinton et al. (Distilling the Knowledge in a Neural Network, NIPS 2014 workshop, arXiv:1503.02531), pixel by pixel.
-Departure: no temperature; a pixel's probability says how sure the teacher is of the outline, which is what we are after.
+After Hinton et al. (Distilling the Knowledge in a Neural Network, NIPS 2014 workshop, arXiv:1503.02531), pixel by
+pixel. Departure: no temperature, for a probability between 0 and 1 along the outline is what a teacher has to add.
 """
 
 import functools
@@ -37,8 +37,8 @@ def check_teacher(recipe: Recipe, split: dict[str, list[str]], source: Source) -
         raise InputError(f"{run}: learned from other images than these, so that its folds are none of ours")
     if runs.read_json(run / runs.FOLDS) != split:
         raise InputError(
-            f"{run}: has other folds, so that its networks may have seen patients that are held out here: give this run "
-            f"its folds, holdout and seed ({theirs.folds}, {theirs.holdout:g}, {theirs.seed})"
+            f"{run}: has other folds, so that its networks may have seen patients that are held out here: "
+            f"give this run its folds, holdout and seed ({theirs.folds}, {theirs.holdout:g}, {theirs.seed})"
         )
     select, activation = source.dataset.select, losses.loss(theirs.loss).activation
     for name, there, here in (

@@ -13,7 +13,19 @@ from tfseg.errors import InputError
 if TYPE_CHECKING:
     from tfseg.engine import Engine
 
-RECIPE_FLAGS = ("dataset", "model", "weights", "teacher", "folds", "epochs", "image_size", "batch_size", "seed", "deploy", "final")
+RECIPE_FLAGS = (
+    "dataset",
+    "model",
+    "weights",
+    "teacher",
+    "folds",
+    "epochs",
+    "image_size",
+    "batch_size",
+    "seed",
+    "deploy",
+    "final",
+)
 
 
 def kfold(arguments: argparse.Namespace) -> None:
