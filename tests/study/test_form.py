@@ -19,6 +19,7 @@ def order(asked, **changes):
     asked_for = {
         "study": asked,
         "out": None,
+        "roots": {},
         "sources": {},
         "quick": False,
         "seeds": (0,),

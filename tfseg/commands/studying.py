@@ -35,11 +35,13 @@ def study(arguments: argparse.Namespace) -> None:
     engine = open_engine(arguments)
     out = arguments.out or Path("studies") / "-".join([asked.name, *(["quick"] if arguments.quick else [])])
     form.refuse_foreign(out)
+    keys = {**(asked.recipe if base is None else base), **overrides}
     with progress() as watch, runs.locked(out):
         order = form.Order(
             study=asked,
             out=out,
-            sources=_sources(roots, {**(asked.recipe if base is None else base), **overrides}, arguments, watch),
+            roots=roots,
+            sources=_sources(roots, keys, arguments.quick, watch) if asked.opened else {},
             quick=arguments.quick,
             seeds=seeds,
             rows=rows,
@@ -85,7 +87,9 @@ def _rows(asked: "Study", names: str | None) -> tuple["Row", ...]:
 
 
 def _seeds(asked: "Study", arguments: argparse.Namespace) -> tuple[int, ...]:
-    count = arguments.seeds or (asked.quick_seeds if arguments.quick else asked.seeds)
+    count = asked.quick_seeds if arguments.quick else asked.seeds
+    if arguments.seeds is not None:
+        count = arguments.seeds
     if count < 1:
         raise InputError(f"--seeds {arguments.seeds}: at least 1")
     return tuple(range(count))
@@ -116,13 +120,13 @@ def _roots(asked: "Study", arguments: argparse.Namespace) -> dict[str, Path | No
 
 
 def _sources(
-    roots: Mapping[str, Path | None], keys: Mapping[str, Any], arguments: argparse.Namespace, watch: "Watch"
+    roots: Mapping[str, Path | None], keys: Mapping[str, Any], quick: bool, watch: "Watch"
 ) -> dict[str, "Source"]:
     sources = {}
     for name, root in roots.items():
         channels = {"channels": keys["channels"]} if "channels" in keys else {}
         if root is None:
-            size = {"subjects": QUICK_SUBJECTS, "frames": QUICK_FRAMES} if arguments.quick else {}
+            size = {"subjects": QUICK_SUBJECTS, "frames": QUICK_FRAMES} if quick else {}
             root = phantom_data(name, watch, **size)
         sources[name] = open_data(Recipe.from_mapping({"dataset": name, **channels}), root, watch)
         if sources[name].phantom:
