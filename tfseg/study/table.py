@@ -163,7 +163,11 @@ def _note(study: Mapping[str, Any], published: bool) -> str:
 def _page(study: Mapping[str, Any], shown: Table, folder: Path) -> str:
     whole = markup.table(shown.title, shown.header, shown.rows)
     links = (
-        element("li", element("a", name, href=f"{name}/{runs.REPORT}")) for row in study["rows"] for name in row["runs"]
+        element(
+            "li", element("a", name, href=f"{name}/{runs.REPORT}") if (folder / name / runs.REPORT).exists() else name
+        )
+        for row in study["rows"]
+        for name in row["runs"]
     )
     curves = training(read_record(folder / study["rows"][0]["runs"][0])) if study["curves"] else ""
     sections = [
