@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("run", type=Path, metavar="RUN", help="a run folder, or a .tflite file")
     evaluate.add_argument("--dataset", metavar="NAME", help="another data set than the run's")
     evaluate.add_argument("--data", type=Path, metavar="DIR", help="where its images are")
+    _flips_argument(evaluate)
     _json_argument(evaluate)
 
     convert = _command(
@@ -119,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--rle", type=Path, metavar="FILE.csv", help="also write Kaggle's run-length CSV")
     predict.add_argument("--class", dest="class_name", metavar="NAME", help="only this class")
     predict.add_argument("--fold", type=int, metavar="K", help="one fold's network instead of the mean of all")
+    _flips_argument(predict)
     _json_argument(predict)
 
     inspect = _command(commands, "inspect", "shipping.inspect", "what a .tflite file holds, costs, and asks of a phone")
@@ -150,6 +152,12 @@ def _parser() -> argparse.ArgumentParser:
     bring.add_argument("--image-size", type=int, default=256, metavar="PIXELS")
     bring.add_argument("--classes", metavar="A,B", help="what the channels of its logits stand for; else class1, ...")
     _json_argument(bring)
+
+    study = _command(commands, "study", "studying.study", "repeat a published study: all of its runs, and its table")
+    _study_arguments(study)
+    compare = _command(commands, "compare", "studying.compare", "runs side by side on the same images, with intervals")
+    compare.add_argument("runs", nargs="+", metavar="RUN[:FILE]", help="run folders, or one file of each: RUN:int8")
+    _json_argument(compare)
 
     data = commands.add_parser("data", help="list, check, simulate and download data sets", description="Data sets.")
     actions = data.add_subparsers(title="actions", metavar="ACTION", required=True, parser_class=_Parser)
@@ -218,6 +226,9 @@ def _training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights", metavar="NAME", help="what its encoder starts from: imagenet, a preset of keras-cv, a .keras file"
     )
+    parser.add_argument(
+        "--teacher", metavar="RUN", help="learn from the soft masks of this run's networks, too (same folds, same size)"
+    )
     parser.add_argument("--folds", type=int, metavar="K")
     parser.add_argument("--epochs", type=int, metavar="N")
     parser.add_argument("--image-size", type=int, metavar="PIXELS")
@@ -230,6 +241,28 @@ def _training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="key=value", help="any key of the recipe")
     parser.add_argument("--out", type=Path, metavar="DIR", help="the run folder; else runs/DATASET-MODEL-NUMBER")
     parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
+    _json_argument(parser)
+
+
+def _flips_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--flips", action="store_true", help="the mean of each image and its left-right mirror image")
+
+
+def _study_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="lighter, ladder, networks, nerve, mobile, liver")
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="where its images are; else found as by kfold, or PHANTOM"
+    )
+    parser.add_argument("--dataset", metavar="NAME", help="another data set than the study's own")
+    parser.add_argument(
+        "--quick", action="store_true", help="the whole table in a few minutes: tiny images, few epochs"
+    )
+    parser.add_argument("--seeds", type=int, metavar="N", help="how many, from 0")
+    parser.add_argument("--models", metavar="A,B", help="only these rows of the table")
+    parser.add_argument("--recipe", type=Path, metavar="FILE", help="TOML that stands for the paper's settings")
+    parser.add_argument("--set", action="append", default=[], metavar="key=value", help="a key of all recipes")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="its folder, else studies/NAME; said again, it goes on")
+    _engine_arguments(parser)
     _json_argument(parser)
 
 
@@ -255,17 +288,22 @@ def _complain(message: str, status: int) -> int:
 
 def _remedy(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return "; free some space, then say the same with --resume" if _trains() else "; free some space and try again"
+        again = f", then say the same{' with --resume' if _trains() else ' again'}" if _goes_on() else " and try again"
+        return f"; free some space{again}"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "; choose another place, or change its rights"
     return ""
 
 
 def _stopped() -> str:
-    if not _trains():
+    if not _goes_on():
         return "stopped"
-    again = [*sys.argv[1:], *([] if "--resume" in sys.argv else ["--resume"])]
+    again = [*sys.argv[1:], *(["--resume"] if _trains() and "--resume" not in sys.argv else [])]
     return f"stopped; what is done is kept. To go on: tfseg {shlex.join(again)}"
+
+
+def _goes_on() -> bool:
+    return _trains() or sys.argv[1:2] == ["study"]
 
 
 def _trains() -> bool:

@@ -14,7 +14,7 @@ from tfseg.data.images import network_input, read_image
 from tfseg.data.pipeline import training_batches
 from tfseg.data.source import Source
 from tfseg.errors import InputError
-from tfseg.inference import Masking, Predict
+from tfseg.inference import Masking, Predict, with_flips
 from tfseg.job import (
     CONFUSION,
     KERAS,
@@ -156,8 +156,8 @@ def drops(summary: Mapping[str, Any], kind: str) -> dict[str, float]:
     return {name: -paired["dice"]["mean"] for name, paired in summary["comparisons"][kind].items()}
 
 
-def score_file(path: Path, source: Source, *, watch: Watch) -> dict[str, Any]:
-    """Score a .tflite file on images that it never saw, and return a summary; nothing is written.
+def score_file(path: Path, source: Source, *, flips: bool = False, watch: Watch) -> dict[str, Any]:
+    """Score a .tflite file on images that it never saw, with flips where asked for, and return a summary.
 
     On other data than it learned from these are all images, as fold "holdout"; on the same data, those of its fold.
 
@@ -177,7 +177,7 @@ def score_file(path: Path, source: Source, *, watch: Watch) -> dict[str, Any]:
         fold = str(about.fold)
         names = folds.load(table, list(source.samples.values()), source.root)[fold]
     job = Job(recipe=_recipe_of(masking, source), source=source, run=path.parent, watch=watch)
-    rows, counts = score(job, predict, names, fold, file=about.precision)
+    rows, counts = score(job, with_flips(predict) if flips else predict, names, fold, file=about.precision)
     return summarise_job(job, rows, {fold: counts})
 
 

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tfseg import deploy, losses, models, runs
+from tfseg import deploy, losses, models, runs, teacher
 from tfseg.config import Recipe
 from tfseg.data import folds
 from tfseg.data.source import Source, same_images
 from tfseg.engine import Engine, Files, Local, Piece, Where
 from tfseg.errors import InputError
-from tfseg.inference import open_network
+from tfseg.inference import open_network, with_flips
 from tfseg.job import (
     PIXELS,
     Counts,
@@ -110,8 +110,8 @@ def _run(
     return summaries
 
 
-def rescore(run: Path, source: Source, *, watch: Watch) -> dict[str, Any]:
-    """Score a run's networks again and return a summary; nothing is written.
+def rescore(run: Path, source: Source, *, flips: bool = False, watch: Watch) -> dict[str, Any]:
+    """Score a run's networks again, with flips where asked for, and return a summary; nothing is written.
 
     On the run's own data every fold's network meets the images that it never saw. On any other data, all images are
     scored by the mean of the folds' networks, and count as fold "holdout".
@@ -126,7 +126,8 @@ def rescore(run: Path, source: Source, *, watch: Watch) -> dict[str, Any]:
     rows: list[Row] = []
     counts: dict[str, Counts] = {}
     for name, fold in jobs:
-        scored, counts[name] = score(job, open_network(run, fold=fold)[0], split[name], name)
+        predict = open_network(run, fold=fold)[0]
+        scored, counts[name] = score(job, with_flips(predict) if flips else predict, split[name], name)
         rows += scored
     return summarise_job(job, rows, counts)
 
@@ -150,7 +151,9 @@ def _begin(job: Job, command: Sequence[str]) -> dict[str, list[str]]:
             )
         if runs.read_json(run / runs.PROVENANCE)["data"]["fingerprint"] != source.fingerprint:
             raise InputError(f"{run}: was begun on other data than {source.root} holds now; choose another --out")
-        return folds.load(run / runs.FOLDS, samples, source.root)
+        split = folds.load(run / runs.FOLDS, samples, source.root)
+        _check_teacher(job, split)
+        return split
     split = folds.draw(
         samples,
         list(source.groups.values()),
@@ -161,11 +164,17 @@ def _begin(job: Job, command: Sequence[str]) -> dict[str, list[str]]:
         labels=list(source.labels.values()),
         classes=job.classes,
     )
+    _check_teacher(job, split)
     runs.write_json(run / runs.PROVENANCE, runs.provenance(command, data=source.about()))
     runs.write_whole(run / runs.RECIPE, job.recipe.to_toml())
     runs.write_json(run / runs.DATA_CHECK, source.report.to_json())
     runs.write_json(run / runs.FOLDS, split)  # last: its presence says that the run has begun
     return split
+
+
+def _check_teacher(job: Job, split: dict[str, list[str]]) -> None:
+    if job.recipe.teacher:
+        teacher.check_teacher(job.recipe, split, job.source)
 
 
 def _pieces(job: Job, split: dict[str, list[str]], only: int | None, label: str) -> list[Piece]:
@@ -195,15 +204,18 @@ def _pieces(job: Job, split: dict[str, list[str]], only: int | None, label: str)
 
 
 def _files(recipe: Recipe, source: Source) -> tuple[Files, ...]:
-    """Return what the pieces of a run read: its images, and the network that it starts from."""
+    """Return what the pieces of a run read: its images, the network that it starts from, and those that teach it."""
     names = dict.fromkeys(path.relative_to(source.root).as_posix() for path in source.paths())
     seen = functools.partial(same_images, source.root, list(source.samples.values()), source.fingerprint)
     images = Files(root=source.root, names=tuple(names), seen=seen)
-    if not recipe.weights.endswith(".keras"):
-        return (images,)
-    weights = Path(recipe.weights).absolute()
-    same = functools.partial(runs.same_file, weights, runs.sha256(weights))
-    return images, Files(root=weights.parent, names=(weights.name,), seen=same)
+    networks = [Path(recipe.weights)] if recipe.weights.endswith(".keras") else []
+    networks += teacher.networks(recipe) if recipe.teacher else []
+    return images, *(_network_file(path.absolute()) for path in networks)
+
+
+def _network_file(path: Path) -> Files:
+    same = functools.partial(runs.same_file, path, runs.sha256(path))
+    return Files(root=path.parent, names=(path.name,), seen=same)
 
 
 def _work(
@@ -218,19 +230,26 @@ def _work(
     unseen: Sequence[str],
 ) -> None:
     """Train a network, convert it, and score it and its files on `unseen`; `fold` is None for the final one."""
+
+    def there(network: Path) -> Path:
+        path = network.absolute()
+        return where(path.parent) / path.name
+
     if recipe.weights.endswith(".keras"):
-        weights = Path(recipe.weights).absolute()
-        recipe = dataclasses.replace(recipe, weights=str(where(weights.parent) / weights.name))
+        recipe = dataclasses.replace(recipe, weights=str(there(Path(recipe.weights))))
     job = Job(recipe=recipe, source=source.moved(where(source.root)), run=run, watch=watch)
     folder = run / runs.FINAL if fold is None else job.folder(fold)
-    _train_part(job, part, fold, folder)
+    teaching = there(teacher.network(recipe, fold)) if recipe.teacher else None
+    _train_part(job, part, fold, folder, teaching)
     if fold is None:
         deploy.convert_network(job, folder, part[0], None)
     else:
         _score_fold(job, fold, part[0], unseen)
 
 
-def _train_part(job: Job, part: tuple[list[str], list[str]], fold: int | None, folder: Path) -> None:
+def _train_part(
+    job: Job, part: tuple[list[str], list[str]], fold: int | None, folder: Path, teaching: Path | None
+) -> None:
     """Train a network on images `part[0]`, watched on `part[1]`, and save it; `fold` is None for the final one."""
     path = folder / runs.MODEL
     if path.exists():
@@ -239,7 +258,7 @@ def _train_part(job: Job, part: tuple[list[str], list[str]], fold: int | None, f
     learned, watched = ([place[name] for name in names] for names in part)
     number = job.recipe.folds if fold is None else fold
     with contextlib.closing(decode_pixels(job)) as pixels:
-        task = Task(fold=number, training=learned, validation=watched, folder=folder)
+        task = Task(fold=number, training=learned, validation=watched, folder=folder, teacher=teaching)
         network = train(job.recipe, pixels, task, watch=job.watch)
     card = Card(
         model=job.recipe.model,

@@ -1,6 +1,7 @@
 """What several commands open before they work: TensorFlow without its greetings, a data set, a run's images."""
 
 import argparse
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ def load_tensorflow() -> None:
         with silent_stderr():
             import keras  # noqa: F401
             import tensorflow  # noqa: F401
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of every network after the fifth
 
 
 def open_data(recipe: Recipe, root: Path, watch: "Watch") -> "Source":
@@ -64,20 +66,20 @@ def run_data(run: Path) -> Path:
     return root
 
 
-def phantom_data(name: str, watch: "Watch") -> Path:
+def phantom_data(name: str, watch: "Watch", *, subjects: int = PHANTOM_SUBJECTS, frames: int = PHANTOM_FRAMES) -> Path:
     """Return the simulated data set that stands in where no data were named and none are found."""
     from tfseg.data.locate import cache_root, candidates
     from tfseg.data.phantom import VERSION, generate
 
     looked = ", ".join(map(str, candidates(name)))
     say(f"PHANTOM: no --data was named and none is in {looked}: this run uses simulated images")
-    root = cache_root() / "phantom" / f"{name}-{PHANTOM_SUBJECTS}x{PHANTOM_FRAMES}-{VERSION}"
+    root = cache_root() / "phantom" / f"{name}-{subjects}x{frames}-{VERSION}"
     if not root.exists():
         generate(
             name,
             root,
-            subjects=PHANTOM_SUBJECTS,
-            frames=PHANTOM_FRAMES,
+            subjects=subjects,
+            frames=frames,
             empty_share=PHANTOM_EMPTY,
             watch=lambda done, total: watch("simulating images", done, total),
         )

@@ -21,7 +21,7 @@ def predict(arguments: argparse.Namespace) -> None:
     elif not arguments.run.is_file():
         raise InputError(f"{arguments.run}: no such file")
     load_tensorflow()
-    from tfseg.inference import open_network, write_masks
+    from tfseg.inference import open_network, with_flips, write_masks
     from tfseg.lite.interpret import open_file
     from tfseg.overlays import overlay, write_png
 
@@ -29,6 +29,8 @@ def predict(arguments: argparse.Namespace) -> None:
         predictor, masking = open_file(arguments.run)
     else:
         predictor, masking = open_network(arguments.run, fold=arguments.fold)
+    if arguments.flips:
+        predictor = with_flips(predictor)
     classes = masking.classes
     if arguments.class_name is not None:
         if arguments.class_name not in classes:

@@ -13,7 +13,19 @@ from tfseg.errors import InputError
 if TYPE_CHECKING:
     from tfseg.engine import Engine
 
-RECIPE_FLAGS = ("dataset", "model", "weights", "folds", "epochs", "image_size", "batch_size", "seed", "deploy", "final")
+RECIPE_FLAGS = (
+    "dataset",
+    "model",
+    "weights",
+    "teacher",
+    "folds",
+    "epochs",
+    "image_size",
+    "batch_size",
+    "seed",
+    "deploy",
+    "final",
+)
 
 
 def kfold(arguments: argparse.Namespace) -> None:
@@ -81,7 +93,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
         load_tensorflow()
         from tfseg.kfold import rescore
 
-        summary = rescore(arguments.run, source, watch=watch)
+        summary = rescore(arguments.run, source, flips=arguments.flips, watch=watch)
     print_summary(summary, as_json=arguments.json)
 
 
@@ -101,7 +113,7 @@ def _evaluate_file(arguments: argparse.Namespace) -> None:
         raise InputError(f"{name}: the images are not there; name their folder with --data DIR")
     with progress() as watch:
         source = open_data(Recipe.from_mapping({"dataset": name, "channels": about.channels}), root, watch)
-        summary = score_file(arguments.run, source, watch=watch)
+        summary = score_file(arguments.run, source, flips=arguments.flips, watch=watch)
     print_summary(summary, as_json=arguments.json)
 
 
