@@ -54,7 +54,7 @@ def kfold(
     chosen = list(range(recipe.folds)) if only is None else [only]
     parts = {fold: training_part(job, split, fold) for fold in chosen}
     for training, _ in parts.values():
-        check_task(recipe, len(training))
+        check_task(recipe, sum(source.samples[name].slices or 1 for name in training))
     todo = [fold for fold in chosen if not (job.folder(fold) / runs.METRICS).exists()]
     final = run / runs.FINAL if recipe.final and only is None else None
     if todo or (final and not (final / runs.MODEL).exists()):
@@ -125,7 +125,7 @@ def _begin(job: Job, command: Sequence[str]) -> dict[str, list[str]]:
         seed=job.recipe.seed,
         holdout=job.recipe.holdout,
         labels=list(source.labels.values()),
-        classes=job.classes,
+        classes=job.fold_classes,
     )
     runs.write_json(run / runs.PROVENANCE, runs.provenance(command, data=source.about()))
     runs.write_whole(run / runs.RECIPE, job.recipe.to_toml())
@@ -142,7 +142,9 @@ def _train_part(
     if path.exists():
         return
     place = {name: index for index, name in enumerate(job.source.samples)}
-    training, validation = ([place[name] for name in names] for names in part)
+    training = pixels.records(place[name] for name in part[0])
+    validation = pixels.records((place[name] for name in part[1]), shown=job.source.volumes)
+    check_task(job.recipe, len(training))
     number = job.recipe.folds if fold is None else fold
     task = Task(fold=number, training=training, validation=validation, folder=folder)
     network = train(job.recipe, pixels, task, watch=watch)
@@ -156,6 +158,9 @@ def _train_part(
         fingerprint=job.source.fingerprint,
         phantom=job.source.phantom,
         fold=fold,
+        window=job.view.window,
+        region=job.view.region,
+        margin_mm=job.view.margin_mm,
     )
     save(network, path, card)
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 PHANTOM_SUBJECTS, PHANTOM_FRAMES, PHANTOM_EMPTY = 40, 3, 0.3  # many subjects: a small run has something to learn
 
+PHANTOM_VOLUMES = 15, 24  # and slices of each
+
 
 def load_tensorflow() -> None:
     """Import TensorFlow without its greetings, which it writes past Python; TF_CPP_MIN_LOG_LEVEL=0 shows them."""
@@ -54,13 +56,14 @@ def phantom_data(name: str, watch: "Watch") -> Path:
 
     looked = ", ".join(map(str, candidates(name)))
     say(f"PHANTOM: no --data was named and none is in {looked}: this run uses simulated images")
-    root = cache_root() / "phantom" / f"{name}-{PHANTOM_SUBJECTS}x{PHANTOM_FRAMES}-{VERSION}"
+    subjects, frames = PHANTOM_VOLUMES if name == "lits" else (PHANTOM_SUBJECTS, PHANTOM_FRAMES)
+    root = cache_root() / "phantom" / f"{name}-{subjects}x{frames}-{VERSION}"
     if not root.exists():
         generate(
             name,
             root,
-            subjects=PHANTOM_SUBJECTS,
-            frames=PHANTOM_FRAMES,
+            subjects=subjects,
+            frames=frames,
             empty_share=PHANTOM_EMPTY,
             watch=lambda done, total: watch("simulating images", done, total),
         )

@@ -39,6 +39,11 @@ class Source:
         """Unit of distances: "mm" where every image has a spacing, else "px"."""
         return "px" if any(sample.spacing_mm is None for sample in self.samples.values()) else "mm"
 
+    @property
+    def volumes(self) -> bool:
+        """Whether its images are volumes."""
+        return any(sample.slices for sample in self.samples.values())
+
     def about(self) -> dict[str, Any]:
         """Return what provenance.json and summary.json say of the data."""
         return {
