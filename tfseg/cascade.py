@@ -32,8 +32,8 @@ FILE = "cascade"  # in the column `file`
 Network = tuple[Predict, Masking]
 
 
-def predict(organ: Network, lesion: Network, volume: Stack, *, watch: Watch = silent) -> tuple[np.ndarray, np.ndarray]:
-    """Return the masks of the organ's and of the lesion's classes: uint8 (D, H, W, K) each, at the volume's resolution.
+def predict(organ: Network, lesion: Network, volume: Stack, *, watch: Watch = silent) -> np.ndarray:
+    """Return the masks of the organ's and then of the lesion's classes: uint8 (D, H, W, all K), 0 or 1.
 
     The organ's network sees all slices, and the largest component of its class in three dimensions is kept. The
     lesion's sees the box round it and its margin; where no organ is found there is no lesion.
@@ -47,19 +47,27 @@ def predict(organ: Network, lesion: Network, volume: Stack, *, watch: Watch = si
     Raises:
         InputError: the second network sees no region, or the first does not find the one that it sees.
     """
+    check(organ[1], lesion[1])
     masking = lesion[1]
-    if not masking.region:
+    first = len(organ[1].classes)
+    mask = np.zeros((*volume.shape, first + len(masking.classes)), np.uint8)
+    whole = dataclasses.replace(organ[1], largest_component=True)
+    mask_volume(organ[0], whole, volume, into=mask[..., :first], watch=watch)
+    box = region(mask[..., organ[1].classes.index(masking.region)], volume.spacing_mm, masking.margin_mm)
+    if box is not None:
+        mask_volume(lesion[0], masking, volume, box=box, into=mask[..., first:], watch=watch)
+    return mask
+
+
+def check(organ: Masking, lesion: Masking) -> None:
+    """Raise InputError unless the second network looks at a region that the first one finds."""
+    if not lesion.region:
         raise InputError("the second network of a cascade looks at the whole volume: it was trained without a region")
-    if masking.region not in organ[1].classes:
+    if lesion.region not in organ.classes:
         raise InputError(
-            f"the second network looks at the region of {masking.region}, and the first one finds "
-            f"{', '.join(organ[1].classes)}"
+            f"the second network looks at the region of {lesion.region}, and the first one finds "
+            f"{', '.join(organ.classes)}"
         )
-    found = mask_volume(organ[0], dataclasses.replace(organ[1], largest_component=True), volume, watch=watch)
-    box = region(found[..., organ[1].classes.index(masking.region)], volume.spacing_mm, masking.margin_mm)
-    if box is None:
-        return found, np.zeros((*volume.shape, len(masking.classes)), np.uint8)
-    return found, mask_volume(lesion[0], masking, volume, box=box, watch=watch)
 
 
 def train(organ: Job, lesion: Job, *, out: Path, command: Sequence[str], watch: Watch) -> dict[str, Any]:
@@ -145,7 +153,7 @@ def _predicted(networks: tuple[Network, Network], sample: Sample) -> np.ndarray:
     """Return the masks of both networks, (D, H, W, K of both)."""
     volume = open_volume(sample)
     try:
-        return np.concatenate(predict(*networks, volume), axis=-1)
+        return predict(*networks, volume)
     finally:
         volume.close()
 

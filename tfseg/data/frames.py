@@ -79,8 +79,7 @@ def open_volume(sample: Sample) -> Stack:
 
 def cut(volume: Stack, index: int, view: View, box: Box) -> np.ndarray:
     """Return the part of one slice that lies in a box: (h, w, C) in [0, 1]."""
-    image = volume.read(index, window=view.window)[box[1:]]
-    return image if image.shape[-1] == view.channels else _with_channels(image, view.channels)
+    return with_channels(volume.read(index, window=view.window)[box[1:]], view.channels)
 
 
 def whole(shape: tuple[int, ...]) -> Box:
@@ -118,7 +117,10 @@ def _reach(spacing_mm: tuple[float, ...] | None, margin_mm: float) -> list[int]:
     return [int(np.ceil(margin_mm / spacing)) for spacing in spacing_mm or (1.0, 1.0, 1.0)]
 
 
-def _with_channels(image: np.ndarray, channels: int) -> np.ndarray:
+def with_channels(image: np.ndarray, channels: int) -> np.ndarray:
+    """Return an image (H, W, 1) or (H, W, 3) with 1 channel (luma) or 3 (RGB)."""
+    if image.shape[-1] == channels:
+        return image
     from tfseg.data.images import luma
 
     return np.repeat(image, channels, axis=-1) if channels == 3 else luma(image)

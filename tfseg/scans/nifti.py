@@ -24,23 +24,8 @@ from tfseg.errors import InputError
 from tfseg.runs import replacing
 from tfseg.scans.stack import Window, scaled
 
-SUFFIXES = (".nii", ".nii.gz")
 _LPS = orientations.axcodes2ornt(("L", "P", "S"))
 _BYTE = (0.0, 255.0)
-
-
-def is_nifti(path: Path) -> bool:
-    """Tell by its name whether a file is a NIfTI volume."""
-    return path.name.lower().endswith(SUFFIXES)
-
-
-def stem(path: Path) -> str:
-    """Return a volume's name without .nii or .nii.gz.
-
-    >>> stem(Path("ct/volume-0.nii.gz"))
-    'volume-0'
-    """
-    return path.name[: -len(".nii.gz")] if path.name.lower().endswith(".gz") else path.stem
 
 
 class Volume:

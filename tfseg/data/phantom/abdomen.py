@@ -43,9 +43,11 @@ def abdomen(rng: Rng, slices: int, *, tumours: bool) -> tuple[np.ndarray, np.nda
     values[liver] = LIVER + rng.normal(0, 8)
     labels = liver.astype(np.uint8)
     for _ in range(int(rng.integers(1, 4)) if tumours else 0):
-        spot = tuple(middle + rng.uniform(-0.45, 0.45) * half for middle, half in zip(centre, reach, strict=True))
+        deep, down, across = (
+            middle + rng.uniform(-0.45, 0.45) * half for middle, half in zip(centre, reach, strict=True)
+        )
         size = rng.uniform(0.05, 0.1)
-        tumour = liver & _ball(shape, spot, (max(1.2 * size, 1.2 / slices), size, size), bumps)
+        tumour = liver & _ball(shape, (deep, down, across), (max(1.2 * size, 1.2 / slices), size, size), bumps)
         values[tumour], labels[tumour] = TUMOUR + rng.normal(0, 8), 2
     vessel = _ball(shape, (centre[0], centre[1], centre[2] + 0.05), (0.5 * reach[0], 0.025, 0.14)) & (labels == 1)
     values[vessel] = VESSEL
