@@ -1,6 +1,7 @@
 """Masks for what scanners write: NIfTI volumes, DICOM files and series, and video, each answered in its own form."""
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ class Drawer:
 
     Attributes:
         predict, masking: the network of pictures, frames and volumes; of a cascade, the second one.
-        volume: returns the mask of a volume, uint8 (D, H, W, all classes); None stands for the network alone.
+        volume: from a stack, and `watch`, to the mask of a volume, uint8 (D, H, W, all classes); None stands for the network alone.
         classes: those of `volume`, or of the network alone.
         chosen: which of the classes are written.
         name: of the network, for the file.
@@ -33,7 +34,7 @@ class Drawer:
     classes: tuple[str, ...]
     chosen: tuple[str, ...]
     name: str
-    volume: Callable[[Stack, Watch], np.ndarray] | None = None
+    volume: Callable[..., np.ndarray] | None = None
 
     @property
     def channels(self) -> list[int]:
@@ -46,8 +47,8 @@ class Drawer:
             raise InputError(
                 f"this network looks at the region of {self.masking.region}: give --region RUN, which finds it"
             )
-        whole = self.volume or (lambda stack, watch: mask_volume(self.predict, self.masking, stack, watch=watch))
-        return whole(stack, watch)[..., self.channels]
+        whole = self.volume or functools.partial(mask_volume, self.predict, self.masking)
+        return whole(stack, watch=watch)[..., self.channels]
 
     def mask_frames(self, frames: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield every frame of a clip and its mask, uint8 (H, W, chosen classes)."""

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import functools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,12 +12,9 @@ from tfseg.commands.output import say
 from tfseg.errors import InputError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from tfseg.inference import Masking, Predict
     from tfseg.predict_scans import Drawer, Input
-    from tfseg.progress import Watch
-    from tfseg.scans.stack import Stack, Window
+    from tfseg.scans.stack import Window
 
 
 def predict(arguments: argparse.Namespace) -> None:
@@ -124,13 +122,10 @@ def _drawer(arguments: argparse.Namespace, window: "Window | None") -> "Drawer":
         from tfseg import cascade
 
         finder, found = _open(arguments.region, arguments.fold)
-        organ, lesion = (finder, dataclasses.replace(found, window=window or found.window)), (predict, masking)
-        cascade.check(organ[1], masking)
+        organ = finder, dataclasses.replace(found, window=window or found.window)
+        cascade.check(found, masking)
         classes = found.classes + classes
-
-        def whole(stack: "Stack", watch: "Watch") -> "np.ndarray":
-            return cascade.predict(organ, lesion, stack, watch=watch)
-
+        whole = functools.partial(cascade.predict, organ, (predict, masking))
     return Drawer(
         predict=predict,
         masking=masking,

@@ -14,7 +14,7 @@ import highdicom
 import numpy as np
 from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentationTypeValues, SegmentDescription
 from pydicom import Dataset
-from pydicom.pixels import pack_bits
+from pydicom.pixels.utils import pack_bits
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID, UltrasoundImageStorage, generate_uid
 
