@@ -307,3 +307,35 @@ def test_usgra_keeps_the_crops_of_one_picture_in_one_fold(shared_data):
     assert len(fold_of) == 244
     for crop, whole in (("images/0002.png", "test/images/0047.png"), ("images/0011.png", "test/images/0068.png")):
         assert fold_of[crop] == fold_of[whole]
+
+
+def test_flips_make_a_mirrored_image_a_mirrored_mask(tfseg, finished, data, tmp_path):
+    """What an image and its mirror image get is the same, turned over; without --flips it is not."""
+    run, _ = finished
+    mirrored = tmp_path / "mirrored"
+    mirrored.mkdir()
+    for path in sorted((data / "images").iterdir())[:3]:
+        with Image.open(path) as image:
+            image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(mirrored / f"{path.stem}_mirrored.png")
+            image.save(mirrored / path.name)
+    same = {}
+    for words in ((), ("--flips",)):
+        out = tmp_path / "".join(("out", *words))
+        tfseg("predict", run, mirrored, "--out", out, *words)
+        masks = {path.name: read_mask(path) for path in out.iterdir()}
+        assert len(masks) == 6
+        same[words] = [
+            np.mean(mask == masks[name.replace("_fore", "_mirrored_fore")][:, ::-1])
+            for name, mask in masks.items()
+            if "mirrored" not in name
+        ]
+    assert min(same[("--flips",)]) > 0.999  # sums in another order may turn a pixel at the threshold
+    assert min(same[()]) < 0.999
+
+
+def test_evaluate_with_flips_scores_other_masks(tfseg, finished):
+    run, result = finished
+    scores = json.loads(tfseg("evaluate", run, "--flips", "--json").stdout)["files"]["keras"]["foreground"]
+    plain = json.loads(result.stdout)["files"]["keras"]["foreground"]
+    assert scores["images"] == plain["images"]
+    assert scores["dice"]["mean"] != plain["dice"]["mean"]

@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     kfold.add_argument(
         "--final", action="store_true", default=None, help="train once more on all patients, for the file to ship"
     )
+    _engine_arguments(kfold)
     train = _command(commands, "train", "training.train", "train one network: the first fold of kfold alone")
     _training_arguments(train)
 
@@ -65,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("run", type=Path, metavar="RUN", help="a run folder, or a .tflite file")
     evaluate.add_argument("--dataset", metavar="NAME", help="another data set than the run's")
     evaluate.add_argument("--data", type=Path, metavar="DIR", help="where its images are")
+    _flips_argument(evaluate)
     _json_argument(evaluate)
 
     convert = _command(
@@ -120,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--rle", type=Path, metavar="FILE.csv", help="also write Kaggle's run-length CSV")
     predict.add_argument("--class", dest="class_name", metavar="NAME", help="only this class")
     predict.add_argument("--fold", type=int, metavar="K", help="one fold's network instead of the mean of all")
+    _flips_argument(predict)
     predict.add_argument(
         "--region", type=Path, metavar="RUN", help="what finds the region of a volume that RUN looks at: a cascade"
     )
@@ -155,6 +158,12 @@ def _parser() -> argparse.ArgumentParser:
     bring.add_argument("--image-size", type=int, default=256, metavar="PIXELS")
     bring.add_argument("--classes", metavar="A,B", help="what the channels of its logits stand for; else class1, ...")
     _json_argument(bring)
+
+    study = _command(commands, "study", "studying.study", "repeat a published study: all of its runs, and its table")
+    _study_arguments(study)
+    compare = _command(commands, "compare", "studying.compare", "runs side by side on the same images, with intervals")
+    compare.add_argument("runs", nargs="+", metavar="RUN[:FILE]", help="run folders, or one file of each: RUN:int8")
+    _json_argument(compare)
 
     data = commands.add_parser("data", help="list, check, simulate and download data sets", description="Data sets.")
     actions = data.add_subparsers(title="actions", metavar="ACTION", required=True, parser_class=_Parser)
@@ -223,6 +232,9 @@ def _training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights", metavar="NAME", help="what its encoder starts from: imagenet, a preset of keras-cv, a .keras file"
     )
+    parser.add_argument(
+        "--teacher", metavar="RUN", help="learn from the soft masks of this run's networks, too (same folds, same size)"
+    )
     parser.add_argument("--folds", type=int, metavar="K")
     parser.add_argument("--epochs", type=int, metavar="N")
     parser.add_argument("--image-size", type=int, metavar="PIXELS")
@@ -236,6 +248,39 @@ def _training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="the run folder; else runs/DATASET-MODEL-NUMBER")
     parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
     _json_argument(parser)
+
+
+def _flips_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--flips", action="store_true", help="the mean of each image and its left-right mirror image")
+
+
+def _study_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="lighter, ladder, networks, nerve, mobile, liver")
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="where its images are; else found as by kfold, or PHANTOM"
+    )
+    parser.add_argument("--dataset", metavar="NAME", help="another data set than the study's own")
+    parser.add_argument(
+        "--quick", action="store_true", help="the whole table in a few minutes: tiny images, few epochs"
+    )
+    parser.add_argument("--seeds", type=int, metavar="N", help="how many, from 0")
+    parser.add_argument("--models", metavar="A,B", help="only these rows of the table")
+    parser.add_argument("--recipe", type=Path, metavar="FILE", help="TOML that stands for the paper's settings")
+    parser.add_argument("--set", action="append", default=[], metavar="key=value", help="a key of all recipes")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="its folder, else studies/NAME; said again, it goes on")
+    _engine_arguments(parser)
+    _json_argument(parser)
+
+
+def _engine_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--engine", choices=("local", "ray"), default="local", help="this process (default), or a Ray cluster"
+    )
+    parser.add_argument("--ray-address", metavar="ADDRESS", help="HOST:PORT of its head; else the one this host is in")
+    parser.add_argument(
+        "--ray-cpus", type=int, metavar="N", help="CPUs of a node, and threads, for each fold (default: as here)"
+    )
+    parser.add_argument("--ray-gpus", type=float, metavar="N", help="GPUs of a node for each fold (default 0)")
 
 
 def _json_argument(parser: argparse.ArgumentParser) -> None:

@@ -31,6 +31,10 @@ class Recipe:
         model: name in tfseg.models.MODELS, with "@variant" where the network has variants.
         weights: what the encoder starts from: "" for random numbers, "imagenet", a preset of keras-cv, or the path of a
             .keras file of the same network (see tfseg.models.pretrained).
+        teacher: a run folder with the same data, folds, classes, image_size and channels, whose fold k teaches fold k:
+            to the loss comes the cross-entropy with the probabilities of that network, which has not seen the fold's
+            held-out patients either (see tfseg.teacher); "" for none.
+        teacher_weight: what that cross-entropy is multiplied by.
         image_size: height and width, in pixels, of what the network sees.
         channels: 1 (grey) or 3 (RGB).
         folds: number of patient-wise folds.
@@ -70,6 +74,8 @@ class Recipe:
     classes: tuple[str, ...] = ()
     model: str = "nerve_unet"
     weights: str = ""
+    teacher: str = ""
+    teacher_weight: float = 1.0
     image_size: int = 128
     channels: int = 1
     folds: int = 5
@@ -175,6 +181,7 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
 
 
 _RANGES: tuple[tuple[str, float, float], ...] = (
+    ("teacher_weight", 0, 1e3),
     ("image_size", 8, 4096),
     ("folds", 2, 1000),
     ("holdout", 0, 0.9),

@@ -14,7 +14,7 @@ from tfseg.data.images import network_input, read_image
 from tfseg.data.pipeline import training_batches
 from tfseg.data.source import Source
 from tfseg.errors import InputError
-from tfseg.inference import Masking, Predict
+from tfseg.inference import Masking, Predict, with_flips
 from tfseg.job import (
     CONFUSION,
     KERAS,
@@ -49,14 +49,18 @@ def convert_network(job: Job, folder: Path, training: Sequence[str], fold: int |
         training: the images that the network learned from: int8 files are calibrated on some of them.
         fold: of the network; None for the final one.
     """
-    if not job.recipe.deploy:
-        return {}
-    paths = {file: folder / f"{file}.tflite" for file in dict.fromkeys((REFERENCE, *job.recipe.deploy))}
+    paths = _paths(job, folder)
     for path in paths.values():
         if not path.exists():
             options = Options.of(path.stem)
             runs.write_whole(path, _converted(job, folder / runs.MODEL, options, training, fold))
     return {file: interpret.open_file(path)[0] for file, path in paths.items()}
+
+
+def missing(job: Job, folder: Path) -> list[Path]:
+    """Return what `folder` lacks of its network and the files that the recipe names."""
+    wanted = [folder / runs.MODEL, *_paths(job, folder).values()]
+    return [path for path in wanted if not path.exists()]
 
 
 def ship(job: Job, options: Options, out: Path) -> dict[str, Any]:
@@ -153,8 +157,8 @@ def drops(summary: Mapping[str, Any], kind: str) -> dict[str, float]:
     return {name: -paired["dice"]["mean"] for name, paired in summary["comparisons"][kind].items()}
 
 
-def score_file(path: Path, source: Source, *, watch: Watch) -> dict[str, Any]:
-    """Score a .tflite file on images that it never saw, and return a summary; nothing is written.
+def score_file(path: Path, source: Source, *, flips: bool = False, watch: Watch) -> dict[str, Any]:
+    """Score a .tflite file on images that it never saw, with flips where asked for, and return a summary.
 
     On other data than it learned from these are all images, as fold "holdout"; on the same data, those of its fold.
 
@@ -174,8 +178,14 @@ def score_file(path: Path, source: Source, *, watch: Watch) -> dict[str, Any]:
         fold = str(about.fold)
         names = folds.load(table, list(source.samples.values()), source.root)[fold]
     job = Job(recipe=_recipe_of(masking, source), source=source, run=path.parent, watch=watch)
-    rows, counts = score(job, predict, names, fold, file=about.precision)
+    rows, counts = score(job, with_flips(predict) if flips else predict, names, fold, file=about.precision)
     return summarise_job(job, rows, {fold: counts})
+
+
+def _paths(job: Job, folder: Path) -> dict[str, Path]:
+    """Return where the files that the recipe names lie, by their kind."""
+    kinds = dict.fromkeys((REFERENCE, *job.recipe.deploy)) if job.recipe.deploy else {}
+    return {kind: folder / f"{kind}.tflite" for kind in kinds}
 
 
 def _recipe_of(masking: Masking, source: Source) -> Recipe:

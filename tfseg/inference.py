@@ -39,6 +39,15 @@ def mean_of(predicts: Sequence[Predict]) -> Predict:
     return lambda images: np.mean([predict(images) for predict in predicts], axis=0)
 
 
+def with_flips(predict: Predict) -> Predict:
+    """Average what is predicted for an image and for its mirror image, turned back: twice the time.
+
+    Left and right alone: ultrasound is no more symmetrical from top to bottom than the body is, since echoes weaken and
+    shadows fall with depth, and no network that learned from a probe's images knows an upside-down one.
+    """
+    return lambda images: (predict(images) + predict(images[:, :, ::-1])[:, :, ::-1]) / 2
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Masking:
     """How a network's output becomes a mask.

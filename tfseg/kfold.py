@@ -1,16 +1,19 @@
 """k trainings, each scored on the patients that it never saw: the main job."""
 
+import contextlib
+import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tfseg import deploy, losses, models, runs
+from tfseg import deploy, losses, models, runs, teacher
 from tfseg.config import Recipe
 from tfseg.data import folds
-from tfseg.data.pixels import Pixels
-from tfseg.data.source import Source
+from tfseg.data.source import Source, same_images
+from tfseg.engine import Engine, Files, Local, Piece, Where
 from tfseg.errors import InputError
-from tfseg.inference import open_network
+from tfseg.inference import open_network, with_flips
 from tfseg.job import (
     PIXELS,
     Counts,
@@ -27,9 +30,27 @@ from tfseg.models.files import Card, open_file, save
 from tfseg.progress import Watch
 from tfseg.train import STATE, Task, check_task, train
 
+LOCAL = Local()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """One run to be: what is trained, on what, and in which run folder."""
+
+    recipe: Recipe
+    source: Source
+    run: Path
+
 
 def kfold(
-    recipe: Recipe, source: Source, run: Path, *, command: Sequence[str], only: int | None = None, watch: Watch
+    recipe: Recipe,
+    source: Source,
+    run: Path,
+    *,
+    command: Sequence[str],
+    only: int | None = None,
+    engine: Engine = LOCAL,
+    watch: Watch,
 ) -> dict[str, Any]:
     """Cross-validate a recipe in the folder `run`, going on from whatever an earlier process left there.
 
@@ -39,6 +60,7 @@ def kfold(
         run: the run folder, locked by the caller; what is finished in it is not done again.
         command: how to say this again, for provenance.
         only: train and score that fold alone, instead of all.
+        engine: where the folds are trained and scored.
         watch: told how far the work is.
 
     Returns:
@@ -48,36 +70,47 @@ def kfold(
         InputError: data and recipe do not fit together, or the run was begun with others.
         WorkError: a training failed.
     """
-    job = Job(recipe=recipe, source=source, run=run, watch=watch)
-    models.network(recipe.model, image_size=recipe.image_size)
-    split = _begin(job, command)
-    chosen = list(range(recipe.folds)) if only is None else [only]
-    parts = {fold: training_part(job, split, fold) for fold in chosen}
-    for training, _ in parts.values():
-        check_task(recipe, sum(source.samples[name].slices or 1 for name in training))
-    todo = [fold for fold in chosen if not (job.folder(fold) / runs.METRICS).exists()]
-    final = run / runs.FINAL if recipe.final and only is None else None
-    if todo or (final and not (final / runs.MODEL).exists()):
-        pixels = decode_pixels(job)
-        for fold in todo:
-            _train_part(job, pixels, parts[fold], fold, job.folder(fold), watch=_share(watch, chosen, fold))
-            _score_fold(job, fold, parts[fold][0], split[str(fold)])
-            (job.folder(fold) / STATE).unlink(missing_ok=True)
-        if final:
-            _train_part(job, pixels, training_part(job, split, None), None, final, watch=watch)
-        pixels.close()
-    if final:
-        deploy.convert_network(job, final, training_part(job, split, None)[0], None)
-        (final / STATE).unlink(missing_ok=True)
-    if split.get(HOLDOUT) and not (run / HOLDOUT / runs.METRICS).exists():
-        draw = run / HOLDOUT / runs.PREDICTIONS
-        write_scores(run / HOLDOUT, *score(job, open_network(run)[0], split[HOLDOUT], HOLDOUT, draw=draw))
-    (run / PIXELS).unlink(missing_ok=True)
-    return collect(job)
+    plan = Plan(recipe=recipe, source=source, run=run)
+    return _run([plan], command=command, only=only, engine=engine, watch=watch)[0]
 
 
-def rescore(run: Path, source: Source, *, watch: Watch) -> dict[str, Any]:
-    """Score a run's networks again and return a summary; nothing is written.
+def run_plans(
+    plans: Sequence[Plan], *, engine: Engine = LOCAL, command: Sequence[str], watch: Watch
+) -> list[dict[str, Any]]:
+    """Cross-validate several recipes, as `kfold` does one, and return their summaries in order.
+
+    The folds of all plans are one pool of work. The run folders are locked here, and must differ.
+    """
+    with contextlib.ExitStack() as stack:
+        for plan in plans:
+            stack.enter_context(runs.locked(plan.run))
+            runs.sweep(plan.run)
+        return _run(plans, command=command, engine=engine, watch=watch)
+
+
+def _run(
+    plans: Sequence[Plan], *, command: Sequence[str], only: int | None = None, engine: Engine, watch: Watch
+) -> list[dict[str, Any]]:
+    """Do what is missing of all plans, and sum up each run as soon as its last piece is done."""
+    jobs = [Job(recipe=plan.recipe, source=plan.source, run=plan.run, watch=watch) for plan in plans]
+    for job in jobs:
+        models.network(job.recipe.model, image_size=job.recipe.image_size)
+    splits = [_begin(job, command) for job in jobs]
+    todo = [_pieces(job, split, only) for job, split in zip(jobs, splits, strict=True)]
+    left = {job.run: len(pieces) for job, pieces in zip(jobs, todo, strict=True)}
+    summaries = []
+    with contextlib.closing(engine.run([piece for pieces in todo for piece in pieces], watch=watch)) as done:
+        for job, split in zip(jobs, splits, strict=True):
+            while left[job.run]:
+                piece = next(done)
+                (piece.run / piece.folder / STATE).unlink(missing_ok=True)
+                left[piece.run] -= 1
+            summaries.append(_finish(job, split))
+    return summaries
+
+
+def rescore(run: Path, source: Source, *, flips: bool = False, watch: Watch) -> dict[str, Any]:
+    """Score a run's networks again, with flips where asked for, and return a summary; nothing is written.
 
     On the run's own data every fold's network meets the images that it never saw. On any other data, all images are
     scored by the mean of the folds' networks, and count as fold "holdout".
@@ -92,7 +125,8 @@ def rescore(run: Path, source: Source, *, watch: Watch) -> dict[str, Any]:
     rows: list[Row] = []
     counts: dict[str, Counts] = {}
     for name, fold in jobs:
-        scored, counts[name] = score(job, open_network(run, fold=fold)[0], split[name], name)
+        predict = open_network(run, fold=fold)[0]
+        scored, counts[name] = score(job, with_flips(predict) if flips else predict, split[name], name)
         rows += scored
     return summarise_job(job, rows, counts)
 
@@ -116,7 +150,9 @@ def _begin(job: Job, command: Sequence[str]) -> dict[str, list[str]]:
             )
         if runs.read_json(run / runs.PROVENANCE)["data"]["fingerprint"] != source.fingerprint:
             raise InputError(f"{run}: was begun on other data than {source.root} holds now; choose another --out")
-        return folds.load(run / runs.FOLDS, samples, source.root)
+        split = folds.load(run / runs.FOLDS, samples, source.root)
+        _check_teacher(job, split)
+        return split
     split = folds.draw(
         samples,
         list(source.groups.values()),
@@ -127,6 +163,7 @@ def _begin(job: Job, command: Sequence[str]) -> dict[str, list[str]]:
         labels=list(source.labels.values()),
         classes=job.fold_classes,
     )
+    _check_teacher(job, split)
     runs.write_json(run / runs.PROVENANCE, runs.provenance(command, data=source.about()))
     runs.write_whole(run / runs.RECIPE, job.recipe.to_toml())
     runs.write_json(run / runs.DATA_CHECK, source.report.to_json())
@@ -134,20 +171,95 @@ def _begin(job: Job, command: Sequence[str]) -> dict[str, list[str]]:
     return split
 
 
+def _check_teacher(job: Job, split: dict[str, list[str]]) -> None:
+    if job.recipe.teacher:
+        teacher.check_teacher(job.recipe, split, job.source)
+
+
+def _pieces(job: Job, split: dict[str, list[str]], only: int | None) -> list[Piece]:
+    """List what is not done yet: a piece for each fold, and one for the final network."""
+    chosen = list(range(job.recipe.folds)) if only is None else [only]
+    parts = {fold: training_part(job, split, fold) for fold in chosen}
+    for training, _ in parts.values():
+        check_task(job.recipe, sum(job.source.samples[name].slices or 1 for name in training))
+    source = job.source.moved(job.source.root.absolute())  # other processes may work in another folder
+    piece = functools.partial(Piece, run=job.run, files=_files(job.recipe, source))
+    work = functools.partial(_work, recipe=job.recipe, source=source)
+    pieces = [
+        piece(
+            name=f"fold {place + 1}/{len(chosen)}",
+            folder=job.folder(fold).name,
+            work=functools.partial(work, part=parts[fold], fold=fold, unseen=split[str(fold)]),
+            share=functools.partial(_share, place, len(chosen)),
+        )
+        for place, fold in enumerate(chosen)
+        if not (job.folder(fold) / runs.METRICS).exists()
+    ]
+    if job.recipe.final and only is None and deploy.missing(job, job.run / runs.FINAL):
+        last = functools.partial(work, part=training_part(job, split, None), fold=None, unseen=())
+        pieces.append(piece(name="final", folder=runs.FINAL, work=last, share=lambda watch: watch))
+    return pieces
+
+
+def _files(recipe: Recipe, source: Source) -> tuple[Files, ...]:
+    """Return what the pieces of a run read: its images, the network that it starts from, and those that teach it."""
+    names = dict.fromkeys(path.relative_to(source.root).as_posix() for path in source.paths())
+    seen = functools.partial(same_images, source.root, list(source.samples.values()), source.fingerprint)
+    images = Files(root=source.root, names=tuple(names), seen=seen)
+    networks = [Path(recipe.weights)] if recipe.weights.endswith(".keras") else []
+    networks += teacher.networks(recipe) if recipe.teacher else []
+    return images, *(_network_file(path.absolute()) for path in networks)
+
+
+def _network_file(path: Path) -> Files:
+    same = functools.partial(runs.same_file, path, runs.sha256(path))
+    return Files(root=path.parent, names=(path.name,), seen=same)
+
+
+def _work(
+    run: Path,
+    where: Where,
+    watch: Watch,
+    *,
+    recipe: Recipe,
+    source: Source,
+    part: tuple[list[str], list[str]],
+    fold: int | None,
+    unseen: Sequence[str],
+) -> None:
+    """Train a network, convert it, and score it and its files on `unseen`; `fold` is None for the final one."""
+
+    def there(network: Path) -> Path:
+        path = network.absolute()
+        return where(path.parent) / path.name
+
+    if recipe.weights.endswith(".keras"):
+        recipe = dataclasses.replace(recipe, weights=str(there(Path(recipe.weights))))
+    job = Job(recipe=recipe, source=source.moved(where(source.root)), run=run, watch=watch)
+    folder = run / runs.FINAL if fold is None else job.folder(fold)
+    teaching = there(teacher.network(recipe, fold)) if recipe.teacher else None
+    _train_part(job, part, fold, folder, teaching)
+    if fold is None:
+        deploy.convert_network(job, folder, part[0], None)
+    else:
+        _score_fold(job, fold, part[0], unseen)
+
+
 def _train_part(
-    job: Job, pixels: Pixels, part: tuple[list[str], list[str]], fold: int | None, folder: Path, *, watch: Watch
+    job: Job, part: tuple[list[str], list[str]], fold: int | None, folder: Path, teaching: Path | None
 ) -> None:
     """Train a network on images `part[0]`, watched on `part[1]`, and save it; `fold` is None for the final one."""
     path = folder / runs.MODEL
     if path.exists():
         return
     place = {name: index for index, name in enumerate(job.source.samples)}
-    training = pixels.records(place[name] for name in part[0])
-    validation = pixels.records((place[name] for name in part[1]), shown=job.source.volumes)
-    check_task(job.recipe, len(training))
     number = job.recipe.folds if fold is None else fold
-    task = Task(fold=number, training=training, validation=validation, folder=folder)
-    network = train(job.recipe, pixels, task, watch=watch)
+    with contextlib.closing(decode_pixels(job)) as pixels:
+        learned = pixels.records(place[name] for name in part[0])
+        watched = pixels.records((place[name] for name in part[1]), shown=job.source.volumes)
+        check_task(job.recipe, len(learned))
+        task = Task(fold=number, training=learned, validation=watched, folder=folder, teacher=teaching)
+        network = train(job.recipe, pixels, task, watch=job.watch)
     card = Card(
         model=job.recipe.model,
         classes=job.classes,
@@ -175,12 +287,22 @@ def _score_fold(job: Job, fold: int, training: Sequence[str], unseen: Sequence[s
     write_scores(folder, rows, counts)
 
 
-def _share(watch: Watch, chosen: Sequence[int], fold: int) -> Watch:
-    """Turn the progress of one training into that of all."""
-    place = chosen.index(fold)
+def _finish(job: Job, split: dict[str, list[str]]) -> dict[str, Any]:
+    """Score the folds' networks together on the hold-out images, and sum up; all pieces of the run are done."""
+    if split.get(HOLDOUT) and not (job.run / HOLDOUT / runs.METRICS).exists():
+        draw = job.run / HOLDOUT / runs.PREDICTIONS
+        write_scores(job.run / HOLDOUT, *score(job, open_network(job.run)[0], split[HOLDOUT], HOLDOUT, draw=draw))
+    (job.run / PIXELS).unlink(missing_ok=True)
+    return collect(job)
+
+
+def _share(place: int, count: int, watch: Watch) -> Watch:
+    """Turn the progress of one training into that of all `count`."""
 
     def share(stage: str, done: int, total: int, detail: str = "") -> None:
-        note = f"fold {place + 1}/{len(chosen)} {detail}" if detail else ""
-        watch(stage, place * total + done, len(chosen) * total, note)
+        if stage == "training":
+            note = f"fold {place + 1}/{count} {detail}" if detail else ""
+            done, total, detail = place * total + done, count * total, note
+        watch(stage, done, total, detail)
 
     return share

@@ -23,7 +23,8 @@ class Drawer:
 
     Attributes:
         predict, masking: the network of pictures, frames and volumes; of a cascade, the second one.
-        volume: from a stack, and `watch`, to the mask of a volume, uint8 (D, H, W, all classes); None stands for the network alone.
+        volume: from a stack, and `watch`, to the mask of a volume, uint8 (D, H, W, all classes); None stands for the
+            network alone.
         classes: those of `volume`, or of the network alone.
         chosen: which of the classes are written.
         name: of the network, for the file.

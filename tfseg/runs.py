@@ -96,6 +96,11 @@ def sha256(path: Path) -> str:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 
 
+def same_file(path: Path, digest: str) -> bool:
+    """Tell whether `path` is a file with that SHA-256."""
+    return path.is_file() and sha256(path) == digest
+
+
 def fold_folder(run: Path, fold: int) -> Path:
     """Return the folder of one fold inside a run."""
     return run / f"fold_{fold}"
@@ -187,13 +192,14 @@ def provenance(command: Sequence[str], *, data: Mapping[str, Any]) -> dict[str, 
         "schema": SCHEMA,
         "command": list(command),
         "data": dict(data),
-        "versions": {"python": platform.python_version()} | _versions(),
+        "versions": {"python": platform.python_version()} | versions(),
         "git_commit": _git_commit(),
         "host": {"system": platform.platform(), "machine": platform.machine(), "cpus": os.cpu_count()},
     }
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that numbers depend on, as far as they are installed."""
     found = {}
     for package in _PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):

@@ -18,8 +18,10 @@ from tfseg.data.pixels import Pixels
 from tfseg.errors import InputError, WorkError
 from tfseg.losses.curves import curve_metrics
 from tfseg.models.adam import Adam, AdamW
+from tfseg.models.files import open_file
 from tfseg.models.pretrained import load_pretrained
 from tfseg.progress import Watch
+from tfseg.teacher import distilled, of_masks, taught
 
 STATE = "state.npz"
 CURVES = ("loss", "accuracy", "iou", "dice", "val_loss", "val_accuracy", "val_iou", "val_dice", "learning_rate")
@@ -34,12 +36,14 @@ class Task:
         training: indices of the images to learn from.
         validation: indices of the images behind the validation curves.
         folder: where state, history and TensorBoard files go.
+        teacher: the file of the network whose soft masks it learns from, too, or None.
     """
 
     fold: int
     training: Sequence[int]
     validation: Sequence[int]
     folder: Path
+    teacher: Path | None = None
 
 
 def check_task(recipe: Recipe, training_images: int) -> None:
@@ -73,27 +77,31 @@ def train(recipe: Recipe, pixels: Pixels, task: Task, *, watch: Watch) -> keras.
         load_pretrained(model, recipe.model, recipe.weights)
         keras.utils.set_random_seed(seed)  # building the published network drew numbers
     steps = len(task.training) // recipe.batch_size
-    loss = losses.loss(recipe.loss)
+    activation = losses.loss(recipe.loss).activation
     model.compile(
         optimizer=_optimizer(recipe, steps),
-        loss=_in_float32(loss.load()),
-        metrics=[_in_float32(metric) for metric in curve_metrics(loss.activation, recipe.threshold)],
+        loss=_in_float32(_loss(recipe, task)),
+        metrics=[_in_float32(of_masks(metric)) for metric in curve_metrics(activation, recipe.threshold)],
         jit_compile=False,
     )
     model.optimizer.build(model.trainable_variables)
+    blank = keras.ops.zeros((1, *pixels.mask_shape))
+    model.compute_metrics(None, blank, blank)  # makes their variables now: else the step would be traced twice
+    model.reset_metrics()
     memory = Memory(recipe, model, task, steps, watch)
     memory.recall()
     watch("training", memory.epoch * steps, recipe.epochs * steps)
     if not memory.finished:
+        batches = training_batches(
+            pixels,
+            task.training,
+            batch_size=recipe.batch_size,
+            augment=recipe.augment,
+            seed=seed,
+            first_epoch=memory.epoch,
+        )
         model.fit(
-            training_batches(
-                pixels,
-                task.training,
-                batch_size=recipe.batch_size,
-                augment=recipe.augment,
-                seed=seed,
-                first_epoch=memory.epoch,
-            ),
+            taught(batches, open_file(task.teacher)[0], activation) if task.teacher else batches,
             validation_data=validation_batches(pixels, task.validation, batch_size=recipe.batch_size),
             steps_per_epoch=steps,
             initial_epoch=memory.epoch,
@@ -211,6 +219,11 @@ def _build(recipe: Recipe, pixels: Pixels, policy: str) -> keras.Model:
         return models.build(recipe.model, pixels.image_shape, pixels.mask_shape[-1])
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def _loss(recipe: Recipe, task: Task) -> Callable[[Any, Any], Any]:
+    row = losses.loss(recipe.loss)
+    return distilled(row.load(), row.activation, recipe.teacher_weight) if task.teacher else row.load()
 
 
 def _in_float32(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:

@@ -2,6 +2,7 @@
 
 python tools/readme.py --demo runs/demo                   # the picture
 python tools/readme.py --result runs/usgra                # a row of the table of results
+python tools/readme.py --study studies/lighter            # the table of a study
 tfseg models --json > tools/readme/networks.json          # the table of networks
 python tools/bench/training.py --out tools/readme/training.json    # beside PyTorch: see there
 python tools/bench/inference.py --out tools/readme/inference.json
@@ -38,6 +39,9 @@ def main() -> None:
     parser.add_argument(
         "--latency", type=Path, metavar="DIR", help="take the latencies that tfseg benchmark left there"
     )
+    parser.add_argument(
+        "--study", type=Path, metavar="DIR", action="append", default=[], help="take the table of this study"
+    )
     arguments = parser.parse_args()
     if arguments.latency:
         keep_latency(arguments.latency)
@@ -45,6 +49,8 @@ def main() -> None:
         shutil.copyfile(arguments.demo / "figures" / "case_best_1.png", KEPT / "demo.png")
     for run in arguments.result:
         keep(run)
+    for folder in arguments.study:
+        keep_study(folder)
     README.write_text(rendered(README.read_text(encoding="utf-8")), encoding="utf-8")
 
 
@@ -69,6 +75,18 @@ def keep(run: Path) -> None:
         "files": summary["files"],
     }
     (KEPT / "results" / f"{about['name']}-{model[1]}.json").write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def keep_study(folder: Path) -> None:
+    """Copy a study's table into tools/readme, without the folders of the machine it ran on."""
+    study = json.loads((folder / "study.json").read_text())
+    study["command"] = command(study["command"]).split()
+    for about in study["data"].values():
+        del about["root"]
+    name = "-".join([study["study"], *study["data"]])
+    path = KEPT / "studies" / f"{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(study, indent=1) + "\n")
 
 
 def keep_latency(folder: Path) -> None:
@@ -120,6 +138,15 @@ def results() -> str:
             rows += [row(kept, file, name, measured) for name, measured in classes.items()]
     header = ("Data", "Network", "Class", "Images", "Folds", "Dice", "IoU", "Sensitivity", "HD95")
     return table(header, rows) + "\n```\n" + "".join(f"{line}\n" for line in commands) + "```\n"
+
+
+def studies() -> str:
+    """Return the tables of tools/readme/studies/*.json, ours beside the published numbers, and their commands."""
+    from tfseg.study.table import markdown
+    from tfseg.study.table import table as study_table
+
+    kept = [json.loads(path.read_text()) for path in sorted((KEPT / "studies").glob("*.json"))]
+    return "\n".join(f"{markdown(study_table(study))}\n```\n{' '.join(study['command'])}\n```\n" for study in kept)
 
 
 def networks() -> str:

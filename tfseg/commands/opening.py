@@ -1,5 +1,7 @@
 """What several commands open before they work: TensorFlow without its greetings, a data set, a run's images."""
 
+import argparse
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +13,12 @@ from tfseg.quiet import silent_stderr
 
 if TYPE_CHECKING:
     from tfseg.data.source import Source
+    from tfseg.engine import Engine
     from tfseg.progress import Watch
 
 PHANTOM_SUBJECTS, PHANTOM_FRAMES, PHANTOM_EMPTY = 40, 3, 0.3  # many subjects: a small run has something to learn
 
-PHANTOM_VOLUMES = 15, 24  # and slices of each
+PHANTOM_VOLUMES = 12, 20  # and slices of each: one of three slices has no liver to speak of
 
 
 def load_tensorflow() -> None:
@@ -24,6 +27,7 @@ def load_tensorflow() -> None:
         with silent_stderr():
             import keras  # noqa: F401
             import tensorflow  # noqa: F401
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of every network after the fifth
 
 
 def open_data(recipe: Recipe, root: Path, watch: "Watch") -> "Source":
@@ -39,6 +43,21 @@ def open_data(recipe: Recipe, root: Path, watch: "Watch") -> "Source":
     )
 
 
+def open_engine(arguments: argparse.Namespace) -> "Engine":
+    """Return the engine that the arguments of `_engine_arguments` name; InputError where it is not there."""
+    from tfseg.engine import Local, Ray
+
+    names = {"ray_address": "address", "ray_cpus": "cpus", "ray_gpus": "gpus"}
+    given = {key: value for name, key in names.items() if (value := getattr(arguments, name)) is not None}
+    if arguments.engine == "ray":
+        ray = Ray(**given)
+        ray.check()
+        return ray
+    if given:
+        raise InputError(f"--ray-{next(iter(given))} is for --engine ray")
+    return Local()
+
+
 def run_data(run: Path) -> Path:
     """Return the folder of images that a run learned from."""
     from tfseg import runs
@@ -49,14 +68,15 @@ def run_data(run: Path) -> Path:
     return root
 
 
-def phantom_data(name: str, watch: "Watch") -> Path:
+def phantom_data(name: str, watch: "Watch", *, subjects: int = PHANTOM_SUBJECTS, frames: int = PHANTOM_FRAMES) -> Path:
     """Return the simulated data set that stands in where no data were named and none are found."""
     from tfseg.data.locate import cache_root, candidates
     from tfseg.data.phantom import VERSION, generate
 
     looked = ", ".join(map(str, candidates(name)))
     say(f"PHANTOM: no --data was named and none is in {looked}: this run uses simulated images")
-    subjects, frames = PHANTOM_VOLUMES if name == "lits" else (PHANTOM_SUBJECTS, PHANTOM_FRAMES)
+    if name == "lits":
+        subjects, frames = PHANTOM_VOLUMES
     root = cache_root() / "phantom" / f"{name}-{subjects}x{frames}-{VERSION}"
     if not root.exists():
         generate(

@@ -39,7 +39,7 @@ def predict(arguments: argparse.Namespace) -> None:
     from tfseg.inference import write_masks
     from tfseg.overlays import overlay, write_png
 
-    predictor, masking = _open(arguments.run, arguments.fold)
+    predictor, masking = _open(arguments.run, arguments)
     classes = _chosen(arguments, masking.classes)
     if arguments.rle and len(classes) > 1:
         raise InputError(f"--rle holds one class: choose it with --class ({', '.join(classes)})")
@@ -75,11 +75,13 @@ def _require_network(path: Path) -> None:
         raise InputError(f"{path}: no such file")
 
 
-def _open(path: Path, fold: int | None) -> "tuple[Predict, Masking]":
-    from tfseg.inference import open_network
+def _open(path: Path, arguments: argparse.Namespace) -> "tuple[Predict, Masking]":
+    from tfseg.inference import open_network, with_flips
     from tfseg.lite.interpret import open_file
 
-    return open_file(path) if path.suffix == ".tflite" else open_network(path, fold=fold)
+    is_file = path.suffix == ".tflite"
+    predictor, masking = open_file(path) if is_file else open_network(path, fold=arguments.fold)
+    return with_flips(predictor) if arguments.flips else predictor, masking
 
 
 def _chosen(arguments: argparse.Namespace, classes: tuple[str, ...]) -> tuple[str, ...]:
@@ -115,13 +117,13 @@ def _predict_scans(arguments: argparse.Namespace, scans: "dict[str, Input]") -> 
 def _drawer(arguments: argparse.Namespace, window: "Window | None") -> "Drawer":
     from tfseg.predict_scans import Drawer
 
-    predict, masking = _open(arguments.run, arguments.fold)
+    predict, masking = _open(arguments.run, arguments)
     masking = dataclasses.replace(masking, window=window or masking.window)
     classes, whole = masking.classes, None
     if arguments.region:
         from tfseg import cascade
 
-        finder, found = _open(arguments.region, arguments.fold)
+        finder, found = _open(arguments.region, arguments)
         organ = finder, dataclasses.replace(found, window=window or found.window)
         cascade.check(found, masking)
         classes = found.classes + classes

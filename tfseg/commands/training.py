@@ -5,28 +5,42 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfseg.commands.opening import load_tensorflow, open_data, phantom_data, run_data
+from tfseg.commands.opening import load_tensorflow, open_data, open_engine, phantom_data, run_data
 from tfseg.commands.output import print_summary, say
 from tfseg.config import Recipe, parse_assignments
 from tfseg.errors import InputError
 
 if TYPE_CHECKING:
-    pass
+    from tfseg.engine import Engine
 
-RECIPE_FLAGS = ("dataset", "model", "weights", "folds", "epochs", "image_size", "batch_size", "seed", "deploy", "final")
+RECIPE_FLAGS = (
+    "dataset",
+    "model",
+    "weights",
+    "teacher",
+    "folds",
+    "epochs",
+    "image_size",
+    "batch_size",
+    "seed",
+    "deploy",
+    "final",
+)
 
 
 def kfold(arguments: argparse.Namespace) -> None:
     """tfseg kfold."""
-    _train(arguments, only=None)
+    _train(arguments, only=None, engine=open_engine(arguments))
 
 
 def train(arguments: argparse.Namespace) -> None:
     """tfseg train: the first fold alone."""
-    _train(arguments, only=0)
+    from tfseg.engine import Local
+
+    _train(arguments, only=0, engine=Local())
 
 
-def _train(arguments: argparse.Namespace, *, only: int | None) -> None:
+def _train(arguments: argparse.Namespace, *, only: int | None, engine: "Engine") -> None:
     recipe = _recipe(arguments)
     _check_names(recipe)
     from tfseg import runs
@@ -50,7 +64,8 @@ def _train(arguments: argparse.Namespace, *, only: int | None) -> None:
             from tfseg.kfold import kfold as cross_validate
             from tfseg.report.html import write_report
 
-            summary = cross_validate(recipe, source, run, command=runs.command_line(), only=only, watch=watch)
+            command = runs.command_line()
+            summary = cross_validate(recipe, source, run, command=command, only=only, engine=engine, watch=watch)
             write_report(run)
     print_summary(summary, as_json=arguments.json)
     say(f"run: {run}  report: {run / runs.REPORT}")
@@ -78,7 +93,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
         load_tensorflow()
         from tfseg.kfold import rescore
 
-        summary = rescore(arguments.run, source, watch=watch)
+        summary = rescore(arguments.run, source, flips=arguments.flips, watch=watch)
     print_summary(summary, as_json=arguments.json)
 
 
@@ -98,7 +113,7 @@ def _evaluate_file(arguments: argparse.Namespace) -> None:
         raise InputError(f"{name}: the images are not there; name their folder with --data DIR")
     with progress() as watch:
         source = open_data(Recipe.from_mapping({"dataset": name, "channels": about.channels}), root, watch)
-        summary = score_file(arguments.run, source, watch=watch)
+        summary = score_file(arguments.run, source, flips=arguments.flips, watch=watch)
     print_summary(summary, as_json=arguments.json)
 
 

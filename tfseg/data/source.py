@@ -1,7 +1,7 @@
 """Data at the place where they were found: listed, checked, fingerprinted."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,24 @@ class Source:
         """Whether its images are volumes."""
         return any(sample.slices for sample in self.samples.values())
 
+    def paths(self) -> list[Path]:
+        """Return every file that holds an image or a mask."""
+        return [path for sample in self.samples.values() for path in (sample.image, *sample.masks)]
+
+    def moved(self, root: Path) -> "Source":
+        """Return the same data in another folder."""
+        if root == self.root:
+            return self
+
+        def there(path: Path) -> Path:
+            return root / path.relative_to(self.root)
+
+        samples = {
+            name: dataclasses.replace(sample, image=there(sample.image), masks=tuple(map(there, sample.masks)))
+            for name, sample in self.samples.items()
+        }
+        return dataclasses.replace(self, root=root, samples=samples)
+
     def about(self) -> dict[str, Any]:
         """Return what provenance.json and summary.json say of the data."""
         return {
@@ -54,6 +72,11 @@ class Source:
             "images": len(self.samples),
             "patients": len(set(self.groups.values())),
         }
+
+
+def same_images(root: Path, samples: Sequence[Sample], wanted: str) -> bool:
+    """Tell whether `root` holds, on this machine, all samples with the fingerprint `wanted`."""
+    return all(sample.image.is_file() for sample in samples) and fingerprint(root, samples) == wanted
 
 
 def open_source(dataset: Dataset, root: Path, *, channels: int, watch: Callable[[int, int], None]) -> Source:

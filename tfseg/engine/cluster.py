@@ -1,0 +1,240 @@
+"""Pieces of work on a Ray cluster: sent out, watched, fetched home, and sent again when their worker was lost."""
+
+import contextlib
+import dataclasses
+import functools
+import importlib.util
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tfseg import runs
+from tfseg.engine import worker
+from tfseg.engine.board import Board
+from tfseg.engine.piece import Files, Piece
+from tfseg.errors import InputError, WorkError
+from tfseg.progress import Watch
+
+_POLL_S = 0.2
+_ANSWER_S = 15  # a cluster that is up answers in one
+_THREADS = "TF_NUM_INTRAOP_THREADS"  # TensorFlow's own variable
+
+
+def cpus_here() -> int:
+    """Return how many threads TensorFlow computes with in this process; the last digits of its sums depend on it."""
+    if os.environ.get(_THREADS):
+        return int(os.environ[_THREADS])
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ray:
+    """A Ray cluster that is there already.
+
+    Every piece is one task. Its files come home after every epoch, so that the same piece on another worker, or in
+    another process after this one was killed, goes on from there.
+
+    Attributes:
+        address: HOST:PORT of its head node, or "auto": the cluster that this machine belongs to.
+        cpus: of a node, that each piece asks for, and the threads that it computes with; else as many as here, with
+            which a deterministic recipe gives the same bytes as here.
+        gpus: of a node, that each piece asks for; a share of one will do.
+        losses: so many workers may be lost with one piece; at the next, it is given up.
+    """
+
+    address: str = "auto"
+    cpus: int = dataclasses.field(default_factory=cpus_here)
+    gpus: float = 0
+    losses: int = 3
+
+    def check(self) -> None:
+        """Raise InputError where Ray is not installed or nothing answers at the address."""
+        if importlib.util.find_spec("ray") is None:
+            raise InputError("--engine ray needs the package ray: pip install 'tfseg[ray]'")
+        if self.address != "auto":
+            _check_address(self.address)
+
+    def run(self, pieces: Sequence[Piece], *, watch: Watch) -> Generator[Piece]:
+        """Do all pieces at once, as far as the cluster has room, and yield each when its files are home.
+
+        Raises:
+            InputError: no cluster, or no node of it is as large as a piece asks for.
+            WorkError: a piece failed, or its workers were lost again and again.
+        """
+        if not pieces:
+            return
+        with _connected(self.address):
+            desk = _Desk(self, pieces, watch)
+            try:
+                yield from desk.work()
+            finally:
+                desk.cancel()
+
+
+class _Desk:
+    """Sends pieces out and takes what comes back."""
+
+    def __init__(self, engine: Ray, pieces: Sequence[Piece], watch: Watch) -> None:
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        self._engine, self._pieces = engine, pieces
+        self._board = Board([piece.name for piece in pieces], watch)
+        self._out: dict[Any, int] = {}  # reference to a task's answer -> index of its piece
+        self._tries = [0] * len(pieces)
+        self._copies: dict[Path, list[tuple[str, Any]]] = {}
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self._mailbox: Any = ray.remote(worker.Mailbox).options(num_cpus=0, scheduling_strategy=here).remote()
+        self._do = ray.remote(worker.do).options(num_cpus=engine.cpus, num_gpus=engine.gpus, max_retries=0)
+
+    def work(self) -> Iterator[Piece]:
+        """Do all pieces and yield each when it is home."""
+        import ray
+
+        for index in range(len(self._pieces)):
+            self._send(index)
+        while self._out:
+            answered, _ = ray.wait(list(self._out), timeout=_POLL_S)
+            self._read_letters()
+            for reference in answered:
+                index = self._out.pop(reference)
+                if self._answered(index, reference):
+                    self._board.finish(index)
+                    yield self._pieces[index]
+
+    def cancel(self) -> None:
+        """Stop what still runs; what came home stays."""
+        import ray
+
+        for reference in self._out:
+            ray.cancel(reference, force=True)
+        ray.kill(self._mailbox)
+
+    def _send(self, index: int) -> None:
+        import ray
+
+        _require_room(self._engine)
+        piece, attempt = self._pieces[index], (index, self._tries[index])
+        left = worker.read(piece.run / piece.folder, {}) if (piece.run / piece.folder).exists() else []
+        parcel = worker.Parcel(
+            folder=piece.folder,
+            work=piece.work,
+            files=piece.files,
+            copies=self._copies,
+            left=[(name, data) for name, data in left if not name.startswith(runs.PREDICTIONS)],
+        )
+        tell = functools.partial(_tell, self._mailbox, attempt)
+        settings = {_THREADS: str(self._engine.cpus)}
+        self._out[self._do.remote([ray.put(parcel)], settings, runs.versions(), tell)] = index
+
+    def _read_letters(self) -> None:
+        import ray
+
+        for (index, attempt), kind, content in ray.get(self._mailbox.take.remote()):
+            if attempt != self._tries[index]:  # from a worker that was given up
+                continue
+            if kind == "files":
+                worker.write(self._pieces[index].run / self._pieces[index].folder, content)
+            else:
+                self._board.note(index, *content)
+
+    def _answered(self, index: int, reference: Any) -> bool:
+        """Return whether a piece is done; else it was sent out again."""
+        import ray
+        from ray import exceptions
+
+        lost = (exceptions.WorkerCrashedError, exceptions.NodeDiedError, exceptions.OutOfMemoryError)
+        piece = self._pieces[index]
+        try:
+            answer: Any = ray.get(reference)
+        except (*lost, exceptions.ObjectLostError, exceptions.LocalRayletDiedError) as error:
+            self._tries[index] += 1
+            if self._tries[index] > self._engine.losses:
+                log = piece.run / piece.folder / worker.LOG
+                raise WorkError(
+                    f"{piece.name}: {self._tries[index]} workers were lost with it ({type(error).__name__}; see {log})"
+                ) from error
+            self._board.say(index, "lost its worker, and goes on with another from its last epoch")
+            self._send(index)
+            return False
+        if isinstance(answer, worker.Unseen):
+            self._copy(next(files for files in piece.files if files.root == answer.root))
+            self._send(index)
+            return False
+        if answer is not None:
+            raise answer
+        return True
+
+    def _copy(self, files: Files) -> None:
+        """Put files where every worker can fetch them, once."""
+        import ray
+
+        if files.root not in self._copies:
+            self._copies[files.root] = [(name, ray.put((files.root / name).read_bytes())) for name in files.names]
+
+
+def _tell(mailbox: Any, attempt: tuple[int, int], kind: str, content: Any) -> None:
+    """Put a letter into the mailbox, and wait until it is there."""
+    import ray
+
+    ray.get(mailbox.put.remote((attempt, kind, content)))
+
+
+def _require_room(engine: Ray) -> None:
+    """Raise WorkError where no node could ever take a piece: Ray itself would wait for one in silence."""
+    import ray
+
+    for node in ray.nodes():
+        room = node["Resources"]
+        if node["Alive"] and room.get("CPU", 0) >= engine.cpus and room.get("GPU", 0) >= engine.gpus:
+            return
+    wanted = f"{engine.cpus} CPUs" + (f" and {engine.gpus:g} GPUs" if engine.gpus else "")
+    raise InputError(
+        f"{engine.address}: no node of the Ray cluster has {wanted}; ask for less with --ray-cpus or --ray-gpus"
+    )
+
+
+@contextlib.contextmanager
+def _connected(address: str) -> Iterator[None]:
+    """Join the cluster, unless this process has joined one already, and keep its chatter off the terminal."""
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # silences a warning; tasks without GPU see none
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{address}: cannot join a Ray cluster there ({reason}); see `ray start --help`") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _check_address(address: str) -> None:
+    """Raise InputError where no Ray cluster answers: joining would wait for a minute, or end this process."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        raise InputError(f"--ray-address {address}: is not HOST:PORT, as `ray start --head` prints it")
+    no_answer = f"{address}: no Ray cluster answers there; start one with `ray start --head`, or name another address"
+    try:
+        socket.create_connection((host, int(port)), timeout=_ANSWER_S / 3).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(no_answer) from error
+    if address.startswith("ray://"):
+        return
+    check = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
+    try:
+        healthy = subprocess.run(check, capture_output=True, check=False, timeout=_ANSWER_S).returncode == 0
+    except subprocess.TimeoutExpired:
+        healthy = False
+    if not healthy:
+        raise InputError(no_answer)
