@@ -17,10 +17,11 @@ from tfseg.data import folds
 from tfseg.data.frames import open_volume, region
 from tfseg.data.sample import Sample
 from tfseg.data.source import Source
+from tfseg.engine import Engine
 from tfseg.errors import InputError
 from tfseg.inference import Masking, Predict, open_network
-from tfseg.job import COUNTS, Counts, Job, total_counts
-from tfseg.kfold import kfold
+from tfseg.job import COUNTS, Counts, total_counts
+from tfseg.kfold import LOCAL, Plan, run_plans
 from tfseg.metrics import COLUMNS, Row, row_values, score
 from tfseg.progress import Watch, silent
 from tfseg.scans.stack import Stack
@@ -70,7 +71,9 @@ def check(organ: Masking, lesion: Masking) -> None:
         )
 
 
-def train(organ: Job, lesion: Job, *, out: Path, command: Sequence[str], watch: Watch) -> dict[str, Any]:
+def train(
+    organ: Plan, lesion: Plan, *, out: Path, command: Sequence[str], engine: Engine = LOCAL, watch: Watch
+) -> dict[str, Any]:
     """Cross-validate both networks, then their cascade; what is done already is not done again.
 
     Args:
@@ -78,16 +81,16 @@ def train(organ: Job, lesion: Job, *, out: Path, command: Sequence[str], watch: 
         lesion: the same of the second one, whose recipe names the region.
         out: where the cascade's masks, metrics.csv and summary.json go.
         command: how to say this again, for provenance.
+        engine: where folds are trained.
         watch: told how far the work is.
 
     Returns:
         The content of summary.json: the scores of the cascade, volume by volume.
 
     Raises:
-        InputError, WorkError: as tfseg.kfold.kfold and `score_runs` do.
+        InputError, WorkError: as tfseg.kfold.run_plans and `score_runs` do.
     """
-    for job in (organ, lesion):
-        kfold(job.recipe, job.source, job.run, command=command, watch=watch)
+    run_plans([organ, lesion], engine=engine, command=command, watch=watch)
     return score_runs(organ.run, lesion.run, organ.source, out=out, watch=watch)
 
 

@@ -184,7 +184,8 @@ def _scans(given: Path, before: int) -> Iterator[tuple[str, Input]]:
     elif given.is_file() and is_dicom(given):
         from tfseg.scans.dicom import Scan, neutral_name
 
-        yield neutral_name(given, before + 1), Dicom(Scan([given]))
+        scan = Scan([given])
+        yield neutral_name(given, before + 1), Dicom(scan)
 
 
 def _series(folder: Path) -> Iterator[tuple[str, Input]]:

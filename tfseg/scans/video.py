@@ -1,6 +1,7 @@
 """Video files: decoded frame by frame with OpenCV, and written the same way."""
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from tfseg.errors import InputError, WorkError
 from tfseg.runs import replacing
 
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # else a damaged file brings lines that nobody can read
 _DEFAULT_FPS = 25.0  # of a file that does not say
 
 

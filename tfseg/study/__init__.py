@@ -142,7 +142,7 @@ STUDIES: dict[str, Study] = {
             quick=_QUICK | {"batch_size": 8},
             ships=True,
         ),
-        # The paper names the network, the data and the cascade, and neither loss nor optimizer nor rate: those are ours.
+        # The paper names the network, the data and the cascade; loss, optimizer and rate it does not name are ours.
         Study(
             name="liver",
             title="Two Mobile U-Nets in cascade: liver, region of interest, tumour",

@@ -18,8 +18,8 @@ METRICS = ("dice", "iou", "accuracy", "sensitivity", "efficiency", "hausdorff95"
 def liver(order: Order) -> dict[str, Any]:
     """Train both networks on every seed, score their cascade, and return the content of study.json.
 
-    Everything is volume by volume, so slices without a liver are in no mean. The tumour's network is scored in the region
-    that the liver's finds, and not in the annotator's, as its own run is.
+    Everything is volume by volume, so slices without a liver are in no mean. The tumour's network is scored in the
+    region that the liver's finds, and not in the annotator's, as its own run is.
 
     Raises:
         InputError: a row is left out, or a recipe does not fit the data.
