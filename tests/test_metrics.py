@@ -177,7 +177,7 @@ def test_hausdorff_does_not_depend_on_the_frame(pair, rows, columns):
         (np.zeros((4, 4), np.uint8), np.zeros((4, 5), np.uint8), r"truth is \(4, 4\) and prediction is \(4, 5\)"),
         (np.zeros((4, 4), np.uint8), np.full((4, 4), 255, np.uint8), "prediction holds 255"),
         (np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.float32), "prediction is float32"),
-        (np.zeros((4, 4, 1), np.uint8), np.zeros((4, 4), np.uint8), r"truth is uint8 \(4, 4, 1\)"),
+        (np.zeros((4, 4, 1, 1), np.uint8), np.zeros((4, 4), np.uint8), r"truth is uint8 \(4, 4, 1, 1\)"),
     ],
 )
 def test_what_is_no_mask_is_refused(truth, prediction, message):

@@ -114,13 +114,19 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "run", type=Path, metavar="RUN", help="a run folder (the mean of its folds), a .keras or a .tflite file"
     )
-    predict.add_argument("inputs", type=Path, nargs="+", metavar="INPUT", help="images, or folders of images")
+    predict.add_argument(
+        "inputs", type=Path, nargs="+", metavar="INPUT", help="images, NIfTI, DICOM or video, or folders of them"
+    )
     predict.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the masks go")
     predict.add_argument("--overlay", action="store_true", help="also write each image with the mask's outline")
     predict.add_argument("--rle", type=Path, metavar="FILE.csv", help="also write Kaggle's run-length CSV")
     predict.add_argument("--class", dest="class_name", metavar="NAME", help="only this class")
     predict.add_argument("--fold", type=int, metavar="K", help="one fold's network instead of the mean of all")
     _flips_argument(predict)
+    predict.add_argument(
+        "--region", type=Path, metavar="RUN", help="what finds the region of a volume that RUN looks at: a cascade"
+    )
+    predict.add_argument("--window", metavar="LOW,HIGH", help="values of a volume that are black and white")
     _json_argument(predict)
 
     inspect = _command(commands, "inspect", "shipping.inspect", "what a .tflite file holds, costs, and asks of a phone")

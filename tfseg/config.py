@@ -55,7 +55,12 @@ class Recipe:
         select: "last" keeps the last epoch's weights, "best" those of the lowest validation loss.
         augment: "none", "nerve", "mobile", "probe" or "strong" (see tfseg.data.augment).
         threshold: probability from which a pixel counts as foreground, in (0, 1).
-        largest_component: keep only the largest connected component of each class.
+        largest_component: keep only the largest connected component of each class, in a volume in three dimensions.
+        window_low_hu, window_high_hu: the values of a volume's voxels that become 0 and 1, -4096 to 32767 (Hounsfield
+            units in CT); what lies outside is cut off. Pictures have no window.
+        region: the class of a volume whose bounding box is all that the network learns from and predicts in; "" is the
+            whole volume.
+        region_margin_mm: how far that box reaches beyond the class on every side, 0 to 1000.
         seed: of folds, weights, order and augmentation.
         precision: "float32", or "bfloat16" to multiply in bfloat16 and keep the weights in float32 (the saved network
             is a float32 network either way): up to twice as fast where the processor has the instructions.
@@ -90,6 +95,10 @@ class Recipe:
     augment: str = "nerve"
     threshold: float = 0.5
     largest_component: bool = False
+    window_low_hu: float = -100.0
+    window_high_hu: float = 400.0
+    region: str = ""
+    region_margin_mm: float = 10.0
     seed: int = 0
     precision: str = "float32"
     deterministic: bool = False
@@ -114,6 +123,10 @@ class Recipe:
         for name in self.deploy:
             if name not in FILES and not _PRUNED.fullmatch(name):
                 raise InputError(f"deploy = {name!r} is none of {', '.join(FILES)} or, for example, int8-pruned-0.5")
+        if self.window_low_hu >= self.window_high_hu:
+            raise InputError(
+                f"window_low_hu = {self.window_low_hu:g} is not below window_high_hu = {self.window_high_hu:g}"
+            )
         if self.ema and self.select == "best":
             raise InputError("ema keeps an average of all weights, select = 'best' those of one epoch: choose one")
 
@@ -181,6 +194,9 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("ema", 0, 0.99999),
     ("early_stopping", 0, 100_000),
     ("threshold", 1e-6, 1 - 1e-6),
+    ("window_low_hu", -4096, 32767),
+    ("window_high_hu", -4096, 32767),
+    ("region_margin_mm", 0, 1000),
     ("seed", 0, 2**31 - 1),
 )
 _CHOICES: dict[str, tuple[Any, ...]] = {

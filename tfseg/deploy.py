@@ -9,7 +9,7 @@ from typing import Any
 
 from tfseg import losses, runs
 from tfseg.config import Recipe
-from tfseg.data import folds
+from tfseg.data import folds, frames
 from tfseg.data.images import network_input, read_image
 from tfseg.data.pipeline import training_batches
 from tfseg.data.source import Source
@@ -36,6 +36,7 @@ from tfseg.models.files import open_file
 from tfseg.predict import expand
 from tfseg.progress import Watch
 
+_WINDOW = ("window_low_hu", "window_high_hu")
 REFERENCE = "fp32"  # is converted whenever another file is: what it loses, the conversion loses
 
 
@@ -196,6 +197,9 @@ def _recipe_of(masking: Masking, source: Source) -> Recipe:
             "channels": masking.channels,
             "threshold": masking.threshold,
             "largest_component": masking.largest_component,
+            "region": masking.region,
+            "region_margin_mm": masking.margin_mm,
+            **({} if masking.window is None else dict(zip(_WINDOW, masking.window, strict=True))),
         }
     )
 
@@ -220,9 +224,11 @@ def _course(job: Job, training: Sequence[str], fold: int | None, options: Option
     if options.image_size not in (None, recipe.image_size):
         raise InputError(f"a network is fine-tuned at the size of its training, {recipe.image_size} pixels")
     place = {name: index for index, name in enumerate(job.source.samples)}
+    pixels = decode_pixels(job)
+    records = pixels.records(place[name] for name in training)
     batches = training_batches(
-        decode_pixels(job),
-        [place[name] for name in training],
+        pixels,
+        records,
         batch_size=recipe.batch_size,
         augment=recipe.augment,
         seed=recipe.seed + (recipe.folds if fold is None else fold),
@@ -232,7 +238,7 @@ def _course(job: Job, training: Sequence[str], fold: int | None, options: Option
         batches=batches.map(lambda image, mask: image),
         activation=losses.loss(recipe.loss).activation,
         epochs=math.ceil(recipe.epochs * (0.25 if options.sparsity else 0.1)),
-        steps=len(training) // recipe.batch_size,
+        steps=len(records) // recipe.batch_size,
         learning_rate=recipe.learning_rate * (0.3 if options.sparsity else 0.1),
         watch=job.watch,
     )
@@ -243,9 +249,8 @@ def _run_calibration(job: Job, training: Sequence[str], fold: int | None, option
     seed = recipe.seed + (recipe.folds if fold is None else fold)
     names = choose(training, [job.source.labels[name] for name in training], seed=seed)
     size = options.image_size or recipe.image_size
-    images = [
-        network_input(read_image(job.source.samples[name].image, channels=recipe.channels), size) for name in names
-    ]
+    samples = [job.source.samples[name] for name in names]
+    images = [network_input(image, size) for image in frames.images(samples, job.source.dataset, job.view, seed=seed)]
     return Calibration(names=tuple(names), images=images)
 
 

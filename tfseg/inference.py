@@ -9,9 +9,11 @@ import numpy as np
 from PIL import Image
 
 from tfseg import runs
+from tfseg.data.frames import View
 from tfseg.data.images import network_input, resize_probability
 from tfseg.errors import InputError
 from tfseg.postprocess import postprocess
+from tfseg.scans.stack import Window
 
 if TYPE_CHECKING:
     import keras
@@ -56,6 +58,7 @@ class Masking:
         classes: of its output, in order.
         threshold: probability from which a pixel counts.
         largest_component: whether only the largest component of each class is kept.
+        window, region, margin_mm: how the network looks at volumes, see tfseg.data.frames.View.
     """
 
     image_size: int
@@ -63,6 +66,14 @@ class Masking:
     classes: tuple[str, ...]
     threshold: float
     largest_component: bool
+    window: Window | None = None
+    region: str = ""
+    margin_mm: float = 0.0
+
+    @property
+    def view(self) -> View:
+        """How the network looks at images."""
+        return View(channels=self.channels, window=self.window, region=self.region, margin_mm=self.margin_mm)
 
     def mask(self, predict: Predict, image: np.ndarray) -> np.ndarray:
         """Return the mask uint8 (H, W, K) of an image (H, W, C) in [0, 1], both at the original resolution."""
@@ -95,6 +106,9 @@ def open_network(path: Path, *, fold: int | None = None) -> tuple[Predict, Maski
         classes=cards[0].classes,
         threshold=cards[0].threshold,
         largest_component=cards[0].largest_component,
+        window=cards[0].window,
+        region=cards[0].region,
+        margin_mm=cards[0].margin_mm,
     )
     return mean_of([keras_predict(network, cards[0].activation) for network in networks]), masking
 

@@ -9,12 +9,14 @@ from typing import Any
 from tfseg import runs
 from tfseg.config import Recipe
 from tfseg.data import folds
+from tfseg.data.frames import View
 from tfseg.data.pixels import Pixels, decode
 from tfseg.data.source import Source
 from tfseg.evaluate import Scored, evaluate
 from tfseg.inference import Masking, Predict, write_masks
 from tfseg.metrics import COLUMNS, HOLDOUT, Row, read_rows, row_values
 from tfseg.progress import Watch
+from tfseg.stacks import write_volume_masks
 from tfseg.summary import summarise
 
 CONFUSION = "confusion.json"
@@ -39,6 +41,18 @@ class Job:
         return self.source.dataset.select(self.recipe.classes)
 
     @property
+    def fold_classes(self) -> tuple[str, ...]:
+        """The classes that every fold must have to learn from.
+
+        Of volumes these are all that anything shows, so that the networks of a cascade, which learn different ones,
+        never see the same patients.
+        """
+        if not self.source.volumes:
+            return self.classes
+        shown = frozenset[str]().union(*self.source.labels.values())
+        return tuple(name for name in self.source.dataset.classes if name in shown or name in self.classes)
+
+    @property
     def masking(self) -> Masking:
         """How the network's output becomes a mask."""
         return Masking(
@@ -47,11 +61,31 @@ class Job:
             classes=self.classes,
             threshold=self.recipe.threshold,
             largest_component=self.recipe.largest_component,
+            window=self.view.window,
+            region=self.view.region,
+            margin_mm=self.view.margin_mm,
         )
+
+    @property
+    def view(self) -> View:
+        """How its images are looked at."""
+        return view(self.recipe, self.source)
 
     def folder(self, fold: int) -> Path:
         """Return where a fold's files are."""
         return runs.fold_folder(self.run, fold)
+
+
+def view(recipe: Recipe, source: Source) -> View:
+    """Return how a recipe looks at these data: pictures have neither a window nor a region."""
+    if not source.volumes:
+        return View(channels=recipe.channels)
+    return View(
+        channels=recipe.channels,
+        window=(recipe.window_low_hu, recipe.window_high_hu),
+        region=recipe.region,
+        margin_mm=recipe.region_margin_mm,
+    )
 
 
 def decode_pixels(job: Job) -> Pixels:
@@ -62,7 +96,7 @@ def decode_pixels(job: Job) -> Pixels:
         job.source.dataset,
         classes=job.classes,
         size=job.recipe.image_size,
-        channels=job.recipe.channels,
+        view=job.view,
         watch=lambda done, total: job.watch("decoding images", done, total),
     )
 
@@ -84,14 +118,18 @@ def training_part(job: Job, split: dict[str, list[str]], fold: int | None) -> tu
 def score(
     job: Job, predict: Predict, names: Sequence[str], fold: str, *, file: str = KERAS, draw: Path | None = None
 ) -> tuple[list[Row], Counts]:
-    """Score images, and write what was predicted as PNG files below `draw`, where it is given."""
+    """Score images, and write what was predicted, as PNG or NIfTI files, below `draw`, where it is given."""
     rows: list[Row] = []
     counts: Counts = []
     if draw:
         shutil.rmtree(draw, ignore_errors=True)
     for name, scored in _scored(job, predict, names, file):
         if draw:
-            write_masks(scored.prediction, (draw / name).with_suffix(""), job.classes)
+            if scored.sample.slices:
+                stem = (draw / name).with_name(scored.sample.image.name.partition(".nii")[0])
+                write_volume_masks(scored.prediction, scored.sample.image, stem, job.classes)
+            else:
+                write_masks(scored.prediction, (draw / name).with_suffix(""), job.classes)
         for class_name, scores in zip(job.classes, scored.scores, strict=True):
             measured = dataclasses.asdict(scores)
             counts.append({"file": file, "class": class_name} | {key: measured.pop(key) for key in COUNTS})
@@ -112,7 +150,7 @@ def _scored(job: Job, predict: Predict, names: Sequence[str], file: str) -> Iter
 
 def write_scores(folder: Path, rows: Iterable[Row], counts: Iterable[Mapping[str, Any]]) -> None:
     """Write confusion counts and metrics of one fold; metrics come last and say that it is done."""
-    totals = [{"file": file, "class": name} | total for (file, name), total in _total(counts).items()]
+    totals = [{"file": file, "class": name} | total for (file, name), total in total_counts(counts).items()]
     runs.write_json(folder / CONFUSION, totals)
     runs.write_csv(folder / runs.METRICS, COLUMNS, map(row_values, rows))
 
@@ -131,16 +169,16 @@ def summarise_job(job: Job, rows: list[Row], counts: Mapping[str, Counts]) -> di
     """Summarise rows and the pixel counts of each fold, the hold-out's apart."""
     return summarise(
         rows,
-        _total(entry for name, entries in counts.items() if name != HOLDOUT for entry in entries),
+        total_counts(entry for name, entries in counts.items() if name != HOLDOUT for entry in entries),
         classes=job.classes,
         data=job.source.about(),
         hausdorff_unit=job.source.unit,
         seed=job.recipe.seed,
-        holdout_confusion=_total(counts.get(HOLDOUT, [])),
+        holdout_confusion=total_counts(counts.get(HOLDOUT, [])),
     )
 
 
-def _total(entries: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], dict[str, int]]:
+def total_counts(entries: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], dict[str, int]]:
     """Add up counts by file and class."""
     totals: dict[tuple[str, str], dict[str, int]] = {}
     for entry in entries:

@@ -162,7 +162,7 @@ def _begin(job: Job, command: Sequence[str]) -> dict[str, list[str]]:
         seed=job.recipe.seed,
         holdout=job.recipe.holdout,
         labels=list(source.labels.values()),
-        classes=job.classes,
+        classes=job.fold_classes,
     )
     _check_teacher(job, split)
     runs.write_json(run / runs.PROVENANCE, runs.provenance(command, data=source.about()))
@@ -182,7 +182,7 @@ def _pieces(job: Job, split: dict[str, list[str]], only: int | None, label: str)
     chosen = list(range(job.recipe.folds)) if only is None else [only]
     parts = {fold: training_part(job, split, fold) for fold in chosen}
     for training, _ in parts.values():
-        check_task(job.recipe, len(training))
+        check_task(job.recipe, sum(job.source.samples[name].slices or 1 for name in training))
     source = job.source.moved(job.source.root.absolute())  # other processes may work in another folder
     piece = functools.partial(Piece, run=job.run, files=_files(job.recipe, source))
     work = functools.partial(_work, recipe=job.recipe, source=source)
@@ -255,9 +255,11 @@ def _train_part(
     if path.exists():
         return
     place = {name: index for index, name in enumerate(job.source.samples)}
-    learned, watched = ([place[name] for name in names] for names in part)
     number = job.recipe.folds if fold is None else fold
     with contextlib.closing(decode_pixels(job)) as pixels:
+        learned = pixels.records(place[name] for name in part[0])
+        watched = pixels.records((place[name] for name in part[1]), shown=job.source.volumes)
+        check_task(job.recipe, len(learned))
         task = Task(fold=number, training=learned, validation=watched, folder=folder, teacher=teaching)
         network = train(job.recipe, pixels, task, watch=job.watch)
     card = Card(
@@ -270,6 +272,9 @@ def _train_part(
         fingerprint=job.source.fingerprint,
         phantom=job.source.phantom,
         fold=fold,
+        window=job.view.window,
+        region=job.view.region,
+        margin_mm=job.view.margin_mm,
     )
     save(network, path, card)
 

@@ -47,3 +47,58 @@ def _largest(mask: np.ndarray) -> np.ndarray:
     ndimage.label(mask, structure=np.ones((3, 3), int), output=labels)
     sizes = np.bincount(labels.ravel())[1:]
     return mask if len(sizes) < 2 else (labels == 1 + np.argmax(sizes)).astype(np.uint8)
+
+
+def keep_largest_body(mask: np.ndarray) -> np.ndarray:
+    """Keep the largest component of a volume's mask, uint8 (D, H, W), 0 or 1, in place, and return it.
+
+    Voxels that share a side, an edge or a corner belong together. Slices are labelled twice, so that the labels of two
+    slices are held at a time: those of a whole volume of 512x512x800 would take 800 MiB.
+
+    >>> keep_largest_body(np.array([[[1, 0, 0, 1]], [[0, 0, 0, 1]]], np.uint8)).tolist()
+    [[[0, 0, 0, 1]], [[0, 0, 0, 1]]]
+    """
+    parent, sizes = [0], [0]  # of every component of a slice, numbered through the volume; 0 is the background
+    above = np.zeros(mask.shape[1:], np.int32)
+    for plane in mask:
+        labels, count = _labelled(plane, len(parent) - 1)
+        parent += range(len(parent), len(parent) + count)
+        sizes += np.bincount(labels.ravel(), minlength=len(parent))[len(sizes) :].tolist()
+        for one, other in _touching(above, labels):
+            parent[max(_root(parent, one), _root(parent, other))] = min(_root(parent, one), _root(parent, other))
+        above = labels
+    roots = np.array([_root(parent, index) for index in range(len(parent))])
+    kept = roots == np.argmax(np.bincount(roots, weights=sizes))
+    done = 0
+    for plane in mask:
+        labels, count = _labelled(plane, done)
+        plane &= kept[labels]
+        done += count
+    return mask
+
+
+def _labelled(plane: np.ndarray, done: int) -> tuple[np.ndarray, int]:
+    """Return the labels of a slice (H, W), 0 outside the mask and from `done` + 1 up inside, and how many there are."""
+    labels = np.empty(plane.shape, np.int32)
+    count = ndimage.label(plane, structure=np.ones((3, 3), int), output=labels)
+    labels[labels > 0] += done
+    return labels, int(count)
+
+
+def _touching(above: np.ndarray, below: np.ndarray) -> set[tuple[int, int]]:
+    """Return the pairs of labels that touch from one slice (H, W) to the next, corners included."""
+    height, width = above.shape
+    padded = np.pad(above, 1).astype(np.int64) << 32
+    pairs: set[int] = set()
+    for row in range(3):
+        for column in range(3):
+            both = padded[row : row + height, column : column + width][below > 0] | below[below > 0]
+            pairs.update(both[np.flatnonzero(np.diff(both, prepend=-1))].tolist())  # one of each run
+    return {(pair >> 32, pair & 0xFFFFFFFF) for pair in pairs if pair >> 32}
+
+
+def _root(parent: list[int], index: int) -> int:
+    while parent[index] != index:
+        parent[index] = parent[parent[index]]
+        index = parent[index]
+    return index

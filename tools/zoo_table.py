@@ -26,6 +26,7 @@ import numpy as np
 
 from tfseg import losses, models
 from tfseg.data import DATASETS, phantom
+from tfseg.data.frames import View
 from tfseg.data.pipeline import training_batches
 from tfseg.data.pixels import Pixels, decode
 from tfseg.lite import interpret, metadata
@@ -87,7 +88,7 @@ def images(folder: Path) -> tuple[Pixels, Pixels]:
     dataset = DATASETS["nerve"]
     samples = dataset.samples(folder / "nerve")
     small, large = (
-        decode(folder / f"{size}.bin", samples, dataset, classes=("nerve",), size=size, channels=1)
+        decode(folder / f"{size}.bin", samples, dataset, classes=("nerve",), size=size, view=View(channels=1))
         for size in (LEARNED_SIZE, CONVERTED_SIZE)
     )
     return small, large

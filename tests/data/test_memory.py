@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from tfseg.data import dataset
+from tfseg.data.frames import View
 from tfseg.data.pipeline import training_batches
 from tfseg.data.pixels import decode
 from tfseg.data.source import open_source
@@ -25,7 +26,7 @@ for number in range(count):
 row = dataset("folder")
 source = open_source(row, root, channels=1, watch=lambda done, total: None)
 samples = list(source.samples.values())
-pixels = decode(root / "pixels.bin", samples, row, classes=("foreground",), size=512, channels=1)
+pixels = decode(root / "pixels.bin", samples, row, classes=("foreground",), size=512, view=View(channels=1))
 for _ in training_batches(pixels, range(count), batch_size=4, augment="none", seed=0).take(count // 4):
     pass
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)  # KiB

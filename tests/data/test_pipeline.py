@@ -6,6 +6,7 @@ from PIL import Image
 
 from tfseg.config import AUGMENTATIONS
 from tfseg.data.augment import augmenter
+from tfseg.data.frames import View
 from tfseg.data.images import network_input, read_image, resize_mask, resize_probability
 from tfseg.data.pipeline import training_batches, validation_batches
 from tfseg.data.pixels import decode
@@ -42,7 +43,8 @@ def pixels(tmp_path):
         mask[:, : size[1] // 2, 1] = 1
         return mask
 
-    opened = decode(tmp_path / "pixels.bin", samples, tiny_dataset(read_mask), classes=("bright",), size=8, channels=1)
+    view = View(channels=1)
+    opened = decode(tmp_path / "pixels.bin", samples, tiny_dataset(read_mask), classes=("bright",), size=8, view=view)
     yield opened
     opened.close()
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 PHANTOM_SUBJECTS, PHANTOM_FRAMES, PHANTOM_EMPTY = 40, 3, 0.3  # many subjects: a small run has something to learn
 
+PHANTOM_VOLUMES = 12, 20  # and slices of each: one of three slices has no liver to speak of
+
 
 def load_tensorflow() -> None:
     """Import TensorFlow without its greetings, which it writes past Python; TF_CPP_MIN_LOG_LEVEL=0 shows them."""
@@ -73,6 +75,8 @@ def phantom_data(name: str, watch: "Watch", *, subjects: int = PHANTOM_SUBJECTS,
 
     looked = ", ".join(map(str, candidates(name)))
     say(f"PHANTOM: no --data was named and none is in {looked}: this run uses simulated images")
+    if name == "lits":
+        subjects, frames = PHANTOM_VOLUMES
     root = cache_root() / "phantom" / f"{name}-{subjects}x{frames}-{VERSION}"
     if not root.exists():
         generate(

@@ -2,7 +2,7 @@
 
 import difflib
 
-from tfseg.data import busi, ct2us, folder, hc18, nerve, open_kidney, usgra
+from tfseg.data import busi, ct2us, folder, hc18, lits, nerve, open_kidney, usgra
 from tfseg.data.sample import Dataset
 from tfseg.errors import InputError
 
@@ -14,6 +14,7 @@ DATASETS: dict[str, Dataset] = {
     "open_kidney_2": open_kidney.SONOGRAPHER_2,
     "usgra": usgra.DATASET,
     "hc18": hc18.DATASET,
+    "lits": lits.DATASET,
     "folder": folder.DATASET,
 }
 

@@ -42,9 +42,9 @@ class Facts:
         name: of the image, relative to the root.
         sample: where it came from.
         problems: what is wrong with its files.
-        size: (H, W) of the image, or None where it could not be read.
+        size: (H, W) of the image, (D, H, W) of a volume, or None where it could not be read.
         digest: equal for equal pixels, or None.
-        thumbnail: of the image, zeros where it could not be read.
+        thumbnail: of the image, zeros where it could not be read and of a volume: bodies look alike in CT.
         drawn: whether the mask shows anything of a class, bool (K,), or (0,) where it could not be read.
         regions: thumbnails of the mask, (K, SIDE, SIDE).
     """
@@ -52,7 +52,7 @@ class Facts:
     name: str
     sample: Sample
     problems: tuple[Finding, ...]
-    size: tuple[int, int] | None = None
+    size: tuple[int, ...] | None = None
     digest: bytes | None = None
     thumbnail: np.ndarray = field(default_factory=lambda: np.zeros((SIDE, SIDE), np.float32))
     drawn: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
@@ -67,6 +67,8 @@ class Facts:
 def examine(sample: Sample, dataset: Dataset, root: Path, *, channels: int) -> Facts:
     """Read the image, with 1 or 3 channels, and the mask of a sample below `root`; what is wrong becomes findings."""
     name = name_below(sample.image, root)
+    if sample.slices:
+        return _examine_volume(sample, dataset, root)
     try:
         image = read_image(sample.image, channels=channels)
     except InputError as error:
@@ -86,6 +88,39 @@ def examine(sample: Sample, dataset: Dataset, root: Path, *, channels: int) -> F
     except InputError as error:
         return replace(facts, problems=(*facts.problems, *_mask_problems(sample, image.shape[:2], root, error)))
     return replace(facts, drawn=mask.any(axis=(0, 1)), regions=mask_thumbnail(mask))
+
+
+def _examine_volume(sample: Sample, dataset: Dataset, root: Path) -> Facts:
+    """Read every slice of a volume, and its mask."""
+    from tfseg.scans.nifti import Volume
+
+    facts = Facts(name=name_below(sample.image, root), sample=sample, problems=())
+    digest = hashlib.sha256()
+    volume = Volume(sample.image)
+    try:
+        digest.update(repr(volume.shape).encode())
+        for index in range(sample.slices):
+            digest.update(volume.values(index).astype(np.float32).tobytes())
+        facts = replace(facts, size=volume.shape, digest=digest.digest())
+        mask = dataset.read_mask(sample, volume.shape)
+    except InputError as error:
+        whose = sample.image if facts.size is None else next(iter(sample.masks), sample.image)
+        kind = "unreadable" if facts.size is None else "wrong mask" if sample.masks else "image without mask"
+        return replace(facts, problems=(_error(kind, whose, root, error),))
+    finally:
+        volume.close()
+    blank = np.zeros((mask.shape[-1], SIDE, SIDE), np.uint8)
+    return replace(facts, problems=tuple(_other_place(sample, root)), drawn=mask.any(axis=(0, 1, 2)), regions=blank)
+
+
+def _other_place(sample: Sample, root: Path) -> Iterator[Finding]:
+    """Yield a finding where the headers of a volume and its mask put the same voxel to different places."""
+    from tfseg.scans.nifti import Volume
+
+    affines = [Volume(path).affine for path in (sample.image, *sample.masks)]
+    if any(not np.allclose(affine, affines[0], atol=0.5) for affine in affines[1:]):
+        message = "its header puts it elsewhere than its volume; look at both in a viewer, and repair the wrong one"
+        yield Finding(kind="other place", severity=WARNING, files=(name_below(sample.masks[0], root),), message=message)
 
 
 def _too_dark(path: Path, image: np.ndarray, root: Path) -> Iterator[Finding]:

@@ -28,7 +28,7 @@ class Report:
         images: how many there are.
         patients: how many are known.
         patient_known: whether the patient of every image is known.
-        sizes: "WIDTHxHEIGHT" -> images of that size, the most frequent first.
+        sizes: "WIDTHxHEIGHT", of volumes "WIDTHxHEIGHTxSLICES", -> images of that size, the most frequent first.
         empties: class -> the images whose mask shows nothing of it.
         groups: near-duplicates, two or more images each.
         findings: errors first.
@@ -104,7 +104,7 @@ def check(
         images=len(samples),
         patients=len(patients - {None}),
         patient_known=None not in patients,
-        sizes=dict(Counter(f"{fact.size[1]}x{fact.size[0]}" for fact in facts if fact.size).most_common()),
+        sizes=dict(Counter("x".join(map(str, fact.size[::-1])) for fact in facts if fact.size).most_common()),
         empties=empties,
         groups=tuple(tuple(fact.name for fact in group) for group in groups),
         findings=tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))),

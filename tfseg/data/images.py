@@ -49,7 +49,12 @@ def read_image(path: Path, *, channels: int) -> np.ndarray:
     if pixels.ndim == 2:
         return np.repeat(pixels[..., None], channels, axis=-1)
     colour = pixels[..., :1].repeat(3, -1) if image.mode == "LA" else pixels[..., :3]
-    return colour if channels == 3 else (colour @ _LUMA)[..., None]
+    return colour if channels == 3 else luma(colour)
+
+
+def luma(colour: np.ndarray) -> np.ndarray:
+    """Return the luma (H, W, 1) of a colour image (H, W, 3), as ITU-R BT.601 weighs the channels."""
+    return (colour @ _LUMA)[..., None]
 
 
 def image_size(path: Path) -> tuple[int, int]:

@@ -20,7 +20,7 @@ _JPEG_HALF_SCALE = 128
 _ELLIPSE_TOLERANCE = 0.25  # of the distance from the centre; a line of 4 pixels round a head of 20 stays within it
 
 
-def read_binary(sample: Sample, size: tuple[int, int]) -> np.ndarray:
+def read_binary(sample: Sample, size: tuple[int, ...]) -> np.ndarray:
     """Read the union of the mask files: (H, W, 1).
 
     A file holds 0 (black) and at most one other value or colour, whichever it is; transparency is ignored. JPEG cannot
@@ -33,7 +33,7 @@ def read_binary(sample: Sample, size: tuple[int, int]) -> np.ndarray:
     return union[..., None].astype(np.uint8)
 
 
-def read_indexed(sample: Sample, size: tuple[int, int], *, classes: int) -> np.ndarray:
+def read_indexed(sample: Sample, size: tuple[int, ...], *, classes: int) -> np.ndarray:
     """Read palette or grey mask files whose value k is class k, 0 being background: (H, W, classes)."""
     _require_masks(sample)
     mask = np.zeros((*size, classes), bool)
@@ -48,7 +48,7 @@ def read_indexed(sample: Sample, size: tuple[int, int], *, classes: int) -> np.n
     return mask.astype(np.uint8)
 
 
-def read_outline(sample: Sample, size: tuple[int, int]) -> np.ndarray:
+def read_outline(sample: Sample, size: tuple[int, ...]) -> np.ndarray:
     """Read thin ellipse outlines and fill them, the line included: (H, W, 1).
 
     The inside is that of the ellipse fitted to the line (Fitzgibbon and Fisher, BMVC 1995, as OpenCV has it): it does
@@ -63,7 +63,7 @@ def read_outline(sample: Sample, size: tuple[int, int]) -> np.ndarray:
     return union[..., None].astype(np.uint8)
 
 
-def read_regions(sample: Sample, size: tuple[int, int], *, classes: int) -> np.ndarray:
+def read_regions(sample: Sample, size: tuple[int, ...], *, classes: int) -> np.ndarray:
     """Read binary mask files into channel 0 and fill the sample's polygons, edges included: (H, W, classes)."""
     import cv2
 
@@ -83,7 +83,7 @@ def _require_masks(sample: Sample) -> None:
         )
 
 
-def _open(path: Path, size: tuple[int, int], sample: Sample) -> "Image.Image":
+def _open(path: Path, size: tuple[int, ...], sample: Sample) -> "Image.Image":
     from tfseg.data.images import open_image  # imports OpenCV and Pillow: `import tfseg.data` has to answer without
 
     image = open_image(path)

@@ -1,23 +1,27 @@
-"""Decoded once, read often: every image and mask at the network's size, in one flat file outside of memory."""
+"""Decoded once, read often: every image, slice and mask at the network's size, in one flat file outside of memory."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
-from tfseg.data.images import network_input, read_image, resize_mask
+from tfseg.data.frames import View, frames
+from tfseg.data.images import network_input, resize_mask
 from tfseg.data.sample import Dataset, Sample
 from tfseg.runs import replacing
 
 Watch = Callable[[int, int], None]
+_NOTE = np.dtype([("sample", "<i4"), ("shown", "<i4")])
 
 
 class Pixels:
     """Images (N, S, S, C) and masks (N, S, S, K), uint8, read one by one from disk; memory stays flat as N grows.
 
-    The operating system's page cache keeps what is hot, and gives it up when memory is short.
+    The operating system's page cache keeps what is hot, and gives it up when memory is short. A picture is one record,
+    and a volume one for each slice. At the end of the file stands, for each record, which sample it is of and whether
+    an annotator drew anything in it, two int32.
     """
 
     def __init__(self, path: Path, *, size: int, channels: int, classes: int) -> None:
@@ -26,7 +30,32 @@ class Pixels:
         self._image_bytes = size * size * channels
         self._record_bytes = self._image_bytes + size * size * classes
         self._file = path.open("rb")
-        self.count = path.stat().st_size // self._record_bytes
+        self.count = path.stat().st_size // (self._record_bytes + _NOTE.itemsize)
+        notes = os.pread(self._file.fileno(), self.count * _NOTE.itemsize, self.count * self._record_bytes)
+        self._notes = np.frombuffer(notes, _NOTE)
+
+    def holds(self, samples: Sequence[Sample]) -> bool:
+        """Tell whether this file can be the decoded form of these samples, and not of others or at another size."""
+        numbers = self._notes["sample"]
+        pictures = [number for number, sample in enumerate(samples) if not sample.slices]
+        return (
+            self.count * (self._record_bytes + _NOTE.itemsize) == os.fstat(self._file.fileno()).st_size
+            and set(pictures) <= set(numbers.tolist()) <= set(range(len(samples)))
+            and bool((np.diff(numbers) >= 0).all())
+        )
+
+    def records(self, samples: Iterable[int], *, shown: bool = False) -> list[int]:
+        """Return the records of samples, in the order of the samples; with `shown`, those in which something is drawn.
+
+        Where nothing is drawn in any of them, `shown` changes nothing.
+        """
+        found = [index for sample in samples for index in self._span(sample)]
+        return [index for index in found if self._notes["shown"][index]] or found if shown else found
+
+    def _span(self, sample: int) -> range:
+        """The records of one sample, which stand together."""
+        start, stop = np.searchsorted(self._notes["sample"], [sample, sample + 1])
+        return range(int(start), int(stop))
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Return image (S, S, C) in 0..255 and mask (S, S, K) of 0 and 1 of one sample."""
@@ -48,7 +77,7 @@ def decode(
     *,
     classes: Sequence[str],
     size: int,
-    channels: int,
+    view: View,
     watch: Watch = lambda done, total: None,
 ) -> Pixels:
     """Decode and resize all samples into `path` (written whole, kept when it is already there), and open it.
@@ -59,21 +88,40 @@ def decode(
         dataset: reads the masks.
         classes: which of the data set's classes to keep, in this order.
         size: height and width, in pixels, of the network's input.
-        channels: 1 or 3.
+        view: how images are looked at.
         watch: called with (done, total).
     """
     channel = [dataset.classes.index(name) for name in classes]
 
-    def record(sample: Sample) -> bytes:
-        image = read_image(sample.image, channels=channels)
-        mask = dataset.read_mask(sample, image.shape[:2])[..., channel]
-        return network_input(image, size).tobytes() + resize_mask(mask, size).tobytes()
+    def records(sample: Sample) -> Iterator[tuple[bytes, bool]]:
+        for image, mask in frames(sample, dataset, view):
+            resized = network_input(image, size).tobytes() + resize_mask(mask[..., channel], size).tobytes()
+            yield resized, bool(mask.any())
 
-    expected = len(samples) * size * size * (channels + len(channel))
-    if not (path.exists() and path.stat().st_size == expected):
-        with replacing(path) as temporary, temporary.open("wb") as file, ThreadPoolExecutor(2) as pool:
-            for start in range(0, len(samples), 16):  # in slices, so that finished records do not pile up in memory
-                for done, content in enumerate(pool.map(record, samples[start : start + 16]), start + 1):
-                    file.write(content)
-                    watch(done, len(samples))
-    return Pixels(path, size=size, channels=channels, classes=len(channel))
+    opened = {"size": size, "channels": view.channels, "classes": len(channel)}
+    if path.exists():
+        pixels = Pixels(path, **opened)
+        if pixels.holds(samples):
+            return pixels
+        pixels.close()
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        notes = []
+        for done, found in enumerate(_decoded(samples, records)):
+            for content, shown in found:
+                file.write(content)
+                notes.append((done, shown))
+            watch(done + 1, len(samples))
+        file.write(np.array(notes, _NOTE).tobytes())
+    return Pixels(path, **opened)
+
+
+def _decoded(
+    samples: Sequence[Sample], records: Callable[[Sample], Iterator[tuple[bytes, bool]]]
+) -> Iterator[Iterable[tuple[bytes, bool]]]:
+    """Yield the records of every sample: pictures by two threads, sixteen at a time, and volumes slice by slice."""
+    if any(sample.slices for sample in samples):
+        yield from map(records, samples)
+        return
+    with ThreadPoolExecutor(2) as pool:
+        for start in range(0, len(samples), 16):  # in parts, so that finished records do not pile up in memory
+            yield from pool.map(lambda sample: list(records(sample)), samples[start : start + 16])

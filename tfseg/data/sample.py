@@ -19,7 +19,7 @@ class Polygon:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One image with what an annotator drew on it.
+    """One image, or one volume, with what an annotator drew on it.
 
     Attributes:
         image: the image file.
@@ -27,7 +27,9 @@ class Sample:
         polygons: outlines where the data set ships coordinates instead of mask files.
         patient: who was scanned, or None where the data set does not say.
         stratum: a group that folds keep in proportion (benign, malignant, normal), or "".
-        spacing_mm: (row, column) distance of pixel centres in mm at the original resolution, or None.
+        spacing_mm: (row, column) distance of pixel centres in mm at the original resolution, or None; of a volume
+            (slice, row, column).
+        slices: of a volume, from the feet up; 0 for a picture.
     """
 
     image: Path
@@ -35,7 +37,8 @@ class Sample:
     polygons: tuple[Polygon, ...] = ()
     patient: str | None = None
     stratum: str = ""
-    spacing_mm: tuple[float, float] | None = None
+    spacing_mm: tuple[float, ...] | None = None
+    slices: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +52,8 @@ class Dataset:
         samples: lists the samples below a root folder, sorted; raises InputError where the layout is not met. An image
             without mask files is listed with `masks=()`; `tfseg data check` and training refuse it.
         orphans: lists mask files below a root folder that belong to no image, for `tfseg data check`.
-        read_mask: reads the mask of a sample: uint8 (H, W, len(classes)), 0 or 1, for an image of `size` (H, W).
+        read_mask: reads the mask of a sample: uint8 (H, W, len(classes)), 0 or 1, for an image of `size` (H, W), or
+            (D, H, W, len(classes)) for a volume of `size` (D, H, W).
             Raises InputError for a file that cannot be read, is of another size or holds values it must not hold.
         layout: the files it expects below the root, in one or two lines.
         citation: whom to cite.
@@ -63,7 +67,7 @@ class Dataset:
     default_classes: tuple[str, ...]
     samples: Callable[[Path], list[Sample]]
     orphans: Callable[[Path], list[Path]]
-    read_mask: Callable[[Sample, tuple[int, int]], np.ndarray]
+    read_mask: Callable[[Sample, tuple[int, ...]], np.ndarray]
     layout: str
     citation: str
     licence: str

@@ -39,6 +39,11 @@ class Source:
         """Unit of distances: "mm" where every image has a spacing, else "px"."""
         return "px" if any(sample.spacing_mm is None for sample in self.samples.values()) else "mm"
 
+    @property
+    def volumes(self) -> bool:
+        """Whether its images are volumes."""
+        return any(sample.slices for sample in self.samples.values())
+
     def paths(self) -> list[Path]:
         """Return every file that holds an image or a mask."""
         return [path for sample in self.samples.values() for path in (sample.image, *sample.masks)]

@@ -27,6 +27,9 @@ def open_file(path: Path, *, threads: int = 1) -> tuple[Predict, Masking]:
         classes=about.classes,
         threshold=0.5 if about.head == "mask" else about.threshold,
         largest_component=about.largest_component,
+        window=about.window,
+        region=about.region,
+        margin_mm=about.margin_mm,
     )
     return predict(content, about, threads=threads), masking
 

@@ -44,6 +44,10 @@ class Metadata:
         calibration: the training images that set the ranges of an int8 file.
         versions: of what made the file, by package.
         proof: what the file was found to be worth, or {}.
+        window: the values of a volume that become 0 and 1 before the file sees them, in Hounsfield units for CT; None
+            where the network learned from pictures.
+        region: the class of a volume whose box the network sees, or "" for all.
+        margin_mm: how far that box reaches beyond the class.
     """
 
     model: str
@@ -65,6 +69,9 @@ class Metadata:
     calibration: tuple[str, ...]
     versions: Mapping[str, str]
     proof: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    window: tuple[float, float] | None = None
+    region: str = ""
+    margin_mm: float = 0.0
 
 
 def attach(content: bytes, metadata: Metadata) -> bytes:
@@ -127,7 +134,8 @@ def parse(content: bytes, name: str) -> Metadata:
         raise InputError(f"{name}: a damaged .tflite file; convert or copy it again")
     if version != SCHEMA:
         raise InputError(f"{name}: its metadata are of schema {version}, and this version of tfseg reads {SCHEMA}")
-    return Metadata(**table | {key: tuple(table[key]) for key in ("classes", "calibration")})
+    tuples = {key: tuple(table[key]) for key in ("classes", "calibration", "window") if table.get(key) is not None}
+    return Metadata(**table | tuples)
 
 
 def _entry(content: bytes) -> bytes | None:

@@ -32,6 +32,9 @@ class Card:
         fingerprint: of those data, or of that file.
         phantom: whether they were simulated.
         fold: the fold whose images it never saw; None for imported weights.
+        window: the values of a volume that became 0 and 1; None where it learned from pictures.
+        region: the class of a volume whose box it sees, or "" for all.
+        margin_mm: how far that box reaches beyond the class.
     """
 
     model: str
@@ -43,6 +46,9 @@ class Card:
     fingerprint: str
     phantom: bool
     fold: int | None
+    window: tuple[float, float] | None = None
+    region: str = ""
+    margin_mm: float = 0.0
 
 
 def save(model: keras.Model, path: Path, card: Card) -> None:
@@ -68,7 +74,8 @@ def open_file(path: Path) -> tuple[keras.Model, Card]:
     try:
         with zipfile.ZipFile(path) as archive:
             table: dict[str, Any] = json.loads(archive.read(_CARD))
-        card = Card(**{**table, "classes": tuple(table["classes"])})
+        window = tuple(table["window"]) if table.get("window") else None
+        card = Card(**{**table, "classes": tuple(table["classes"]), "window": window})
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except KeyError as error:

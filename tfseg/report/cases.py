@@ -1,5 +1,6 @@
 """The best, middle and worst images of a run, drawn with what the annotator and the network outlined."""
 
+import contextlib
 import dataclasses
 import io
 from collections.abc import Sequence
@@ -12,11 +13,13 @@ from PIL.PngImagePlugin import PngInfo
 
 from tfseg import runs
 from tfseg.data import DATASETS
+from tfseg.data.frames import open_volume
 from tfseg.data.images import open_image, read_image
 from tfseg.data.sample import Dataset, Sample
 from tfseg.errors import InputError
 from tfseg.metrics import HOLDOUT, Row, score
 from tfseg.overlays import overlay, stamp, to_rgb
+from tfseg.scans.nifti import Volume
 
 BEST, MEDIAN, WORST = "best", "median", "worst"
 _WIDEST = 640  # pixels of a picture in the report; wider ones are shrunk, so that the page can be sent by mail
@@ -127,20 +130,45 @@ def _draw(
         return None
     folder = runs.fold_folder(run, int(case.rows[0].fold)) / runs.PREDICTIONS
     stem = (folder / case.image).with_suffix("")
+    channels = [dataset.classes.index(row.class_name) for row in case.rows]
     try:
+        if sample.slices:
+            return _draw_volume(case, sample, dataset, run, stem.with_suffix(""), channels)
         image = read_image(sample.image, channels=3)
         drawn = dataset.read_mask(sample, image.shape[:2])
         paths = [stem.with_name(f"{stem.name}_{row.class_name}.png") for row in case.rows]
         prediction = np.stack([np.asarray(open_image(path).convert("L")) > 127 for path in paths], -1).astype(np.uint8)
     except InputError:
         return None
-    truth = drawn[..., [dataset.classes.index(row.class_name) for row in case.rows]]
+    truth = drawn[..., channels]
     if truth.shape != prediction.shape:
         return None
     for k, row in enumerate(case.rows):
         if abs(score(truth[..., k], prediction[..., k]).dice - row.dice) > 1e-9:  # one pixel moves Dice by over 1e-8
             return None
     return _shrunk(overlay(image, truth, prediction)), _shrunk(to_rgb(image))
+
+
+def _draw_volume(
+    case: Case, sample: Sample, dataset: Dataset, run: Path, stem: Path, channels: list[int]
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """The same of a volume: the slice on which the annotator drew most."""
+    recipe = runs.read_recipe(run)
+    with contextlib.closing(open_volume(sample)) as volume:
+        truth = dataset.read_mask(sample, volume.shape)[..., channels]
+        index = int(truth.sum(axis=(1, 2, 3)).argmax())
+        image = volume.read(index, window=(recipe.window_low_hu, recipe.window_high_hu))
+    prediction = []
+    for k, row in enumerate(case.rows):
+        with contextlib.closing(Volume(stem.with_name(f"{stem.name}_{row.class_name}.nii.gz"))) as predicted:
+            if predicted.shape != truth.shape[:3]:
+                return None
+            mask = np.stack([predicted.values(place) for place in range(len(truth))])
+        if abs(score(truth[..., k], mask).dice - row.dice) > 1e-9:
+            return None
+        prediction.append(mask[index])
+    image = np.repeat(image, 3, axis=-1)
+    return _shrunk(overlay(image, truth[index], np.stack(prediction, -1))), _shrunk(to_rgb(image))
 
 
 def _shrunk(picture: np.ndarray) -> np.ndarray:

@@ -146,7 +146,7 @@ def refuse_varied(study: Study, keys: Iterable[str]) -> None:
 
 def refuse_foreign(out: Path) -> None:
     """Raise InputError where `out` holds something that no study left there."""
-    ours = {"runs", "latency", "study.json", "table.md", "table.csv", "study.html", runs.LOCK}
+    ours = {"runs", "latency", "cascade", "study.json", "table.md", "table.csv", "study.html", runs.LOCK}
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is no folder; choose another --out")
     foreign = [path.name for path in out.iterdir() if path.name not in ours] if out.exists() else []

@@ -74,6 +74,8 @@ COLUMNS: dict[str, Column] = {
     "dice": Column(heading="Dice", text=_score(3)),
     "iou": Column(heading="IoU", text=_score(3)),
     "accuracy": Column(heading="Accuracy", text=_score(3)),
+    "sensitivity": Column(heading="Sensitivity", text=_score(3)),
+    "efficiency": Column(heading="Efficiency", text=_score(3)),
     "loss": Column(heading="Loss", text=_score(3)),
     "hausdorff95": Column(heading="HD95", text=_score(2)),
     "difference": Column(heading="Dice less the first row's", text=_difference),

@@ -24,6 +24,7 @@ import tensorflow as tf
 
 from tfseg import models
 from tfseg.data import DATASETS, phantom
+from tfseg.data.frames import View
 from tfseg.data.pipeline import training_batches
 from tfseg.data.pixels import decode
 from tfseg.losses import loss
@@ -59,7 +60,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         DATASETS["nerve"],
         classes=("nerve",),
         size=arguments.image_size,
-        channels=1,
+        view=View(channels=1),
     )
 
     def stream() -> Iterator[Any]:

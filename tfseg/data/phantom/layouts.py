@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from tfseg.data.locate import PHANTOM_MARKER
+from tfseg.data.phantom.abdomen import abdomen
 from tfseg.data.phantom.exam import Plan, Shot, shots
 from tfseg.data.phantom.grid import fan_grid, filled, linear_grid
 from tfseg.data.phantom.limb import limb
@@ -188,6 +189,22 @@ def _hc18(folder: Path, plan: Plan) -> Iterator[None]:
     _write_table(folder / "training_set_pixel_size_and_HC.csv", header, rows)
 
 
+def _lits(folder: Path, plan: Plan) -> Iterator[None]:
+    """One volume a subject, a frame being a slice; files differ in spacing, axes and compression, as the real ones do.
+
+    Every fifth liver has no tumour.
+    """
+    from tfseg.scans.nifti import write_volume
+
+    for subject in range(plan.subjects):
+        rng = np.random.default_rng(np.random.SeedSequence(plan.seed, spawn_key=(subject,)))
+        values, labels, spacing_mm = abdomen(rng, plan.frames, tumours=subject % 5 != 4)
+        suffix, axes = (".nii", ".nii.gz")[subject % 2], ("RAS", "LPS", "LAS", "PIR")[subject % 4]
+        for name, content in (("volume", values), ("segmentation", labels)):
+            write_volume(content, folder / f"{name}-{subject}{suffix}", spacing_mm=spacing_mm, axes=axes)
+        yield from [None] * plan.frames
+
+
 def _folder(folder: Path, plan: Plan) -> Iterator[None]:
     rows = []
     for subject in range(plan.subjects):
@@ -224,5 +241,6 @@ LAYOUTS: dict[str, Callable[[Path, Plan], Iterator[None]]] = {
     "open_kidney_2": _open_kidney,
     "usgra": _usgra,
     "hc18": _hc18,
+    "lits": _lits,
     "folder": _folder,
 }
