@@ -167,6 +167,12 @@ def _parser() -> argparse.ArgumentParser:
     phantom.add_argument("--seed", type=int, default=0, metavar="N")
     get = _command(actions, "get", "datasets.get", "download with your own Kaggle credentials")
     get.add_argument("name", metavar="NAME")
+
+    completion = _command(commands, "completion", "completing.completion", "print a script that lets a shell complete")
+    completion.add_argument(
+        "shell", choices=("bash", "zsh", "fish"), help='then, in bash: eval "$(tfseg completion bash)"'
+    )
+    completion.set_defaults(parser=parser)
     return parser
 
 
