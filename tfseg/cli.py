@@ -196,7 +196,13 @@ def _lazily(function: str) -> Callable[[argparse.Namespace], None]:
 
 
 def _benchmark_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help=".tflite files")
+    parser.add_argument(
+        "files",
+        type=Path,
+        nargs="*",
+        metavar="RUN | FILE",
+        help=".tflite files, or the files of a run (else the newest)",
+    )
     parser.add_argument(
         "--target", choices=("host", "android"), default="host", help="this computer (default), or a phone"
     )
