@@ -139,6 +139,8 @@ def _parser() -> argparse.ArgumentParser:
         "--benchmark", type=Path, nargs="+", metavar="DIR", help="results of benchmarks; the page goes into the first"
     )
 
+    _card_arguments(_command(commands, "card", "training.card", "write a model card of a run, in Markdown"))
+
     _json_argument(
         _command(commands, "models", "networks.listing", "list the networks with their parameters and GMACs")
     )
@@ -218,6 +220,14 @@ def _benchmark_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--harness", type=Path, metavar="PATH", help="Google's benchmark_model for the phone")
     parser.add_argument("--prepare", action="store_true", help="screen on, airplane mode; put back at the end")
     parser.add_argument("--json", type=Path, metavar="DIR", help="where one JSON file for each measurement goes")
+
+
+def _card_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, nargs="?", metavar="RUN", help="a run folder (else the newest one)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="else RUN/MODEL_CARD.md")
+    parser.add_argument(
+        "--benchmark", type=Path, nargs="+", default=[], metavar="DIR", help="results of tfseg benchmark --json"
+    )
 
 
 def _training_arguments(parser: argparse.ArgumentParser) -> None:
