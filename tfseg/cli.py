@@ -170,6 +170,9 @@ def _parser() -> argparse.ArgumentParser:
     get = _command(actions, "get", "datasets.get", "download with your own Kaggle credentials")
     get.add_argument("name", metavar="NAME")
 
+    _json_argument(
+        _command(commands, "doctor", "doctoring.doctor", "what is missing here for which command, and what mends it")
+    )
     completion = _command(commands, "completion", "completing.completion", "print a script that lets a shell complete")
     completion.add_argument(
         "shell", choices=("bash", "zsh", "fish"), help='then, in bash: eval "$(tfseg completion bash)"'
