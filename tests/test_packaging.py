@@ -1,9 +1,11 @@
 """What a fresh machine relies on: the pins, the Makefile's targets, the wheel, and no machine's address in any file."""
 
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -91,12 +93,77 @@ def test_setup_refuses_another_python_in_one_line(version, tmp_path):
     assert not (tmp_path / "venv").exists()
 
 
-@pytest.mark.slow
-def test_the_wheel_holds_the_package_its_recipes_and_nothing_else(tmp_path):
-    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", tmp_path]
-    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("tfseg-*.whl")
-    names = set(zipfile.ZipFile(wheel).namelist())
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The wheel and the sdist, made as `make build` makes them."""
+    folder = tmp_path_factory.mktemp("dist")
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "--directory", folder], cwd=ROOT, check=True)
+    (wheel,), (archive,) = folder.glob("tfseg-*.whl"), folder.glob("tfseg-*.tar.gz")
+    return wheel, archive
+
+
+def test_the_wheel_holds_the_package_its_recipes_the_devices_side_and_nothing_else(built):
+    names = set(zipfile.ZipFile(built[0]).namelist())
     assert {f"tfseg/recipes/{path.name}" for path in (ROOT / "tfseg" / "recipes").glob("*.toml")} <= names
     assert {"tfseg/cli.py", "tfseg/recipes/demo.toml", "tfseg/report/report.css"} <= names
+    assert {"tfseg/tflite/matrix.toml", "tfseg/tflite/bench_android.py", "tfseg/tflite/android/get_harness.sh"} <= names
+    page = ROOT / "tflite" / "web" / "page"
+    assert {f"tfseg/tflite/web/page/{path.name}" for path in page.glob("*.*")} <= names
     assert {name.partition("/")[0] for name in names} == {"tfseg", f"tfseg-{PROJECT['version']}.dist-info"}
+    assert not [name for name in names if re.search(r"node_modules|/results/|web/test/|benchmark_model", name)]
+
+
+def test_the_sdist_holds_what_its_tests_need(built):
+    with tarfile.open(built[1]) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    wanted = ("tfseg/cli.py", "tests/conftest.py", "tools/readme.py", "docs/benchmarks.md", "tflite/matrix.toml")
+    assert {*wanted, "README.md", "LICENSE", "Makefile", "constraints.txt"} <= names
+    assert not [name for name in names if "node_modules" in name]
+
+
+def test_what_is_installed_from_the_wheel_finds_its_files(built, tmp_path):
+    """The unpacked wheel alone on the path, in another folder: recipes, styles and the device's side are there."""
+    zipfile.ZipFile(built[0]).extractall(tmp_path / "site")
+    script = (
+        "import tfseg, tfseg.places as places; from importlib import resources;"
+        "print(tfseg.__file__); print(places.device_side() / 'matrix.toml');"
+        "print(resources.files('tfseg') / 'recipes' / 'nerve.toml')"
+    )
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
+    said = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    paths = [Path(line) for line in said.stdout.splitlines()]
+    assert len(paths) == 3
+    assert all(path.is_file() and path.is_relative_to(tmp_path / "site") for path in paths)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)  # an empty environment is filled: TensorFlow and all that it needs
+def test_the_wheel_works_in_an_empty_environment(built, tmp_path):
+    """The commands that a newcomer types, one after the other, with nothing but the wheel."""
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    pip = [tmp_path / "venv/bin/python", "-m", "pip", "install", "--quiet", "-c", ROOT / "constraints.txt", built[0]]
+    installed = subprocess.run(pip, capture_output=True, text=True, check=False)
+    if installed.returncode and re.search("Connection|No matching distribution", installed.stderr):
+        pytest.skip(f"no package index to install from: {installed.stderr.splitlines()[-1]}")
+    assert installed.returncode == 0, installed.stderr
+    there = tmp_path / "elsewhere"
+    there.mkdir()
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    said = {}
+    for words in (
+        "kfold --dataset nerve --epochs 1 --folds 2",
+        "convert --int8 --max-drop 1",  # after one epoch a network is worth nothing, and its file may be worth less
+        "benchmark --runs 5 --json results",
+        "card --benchmark results",
+        "doctor",
+    ):
+        command = [tmp_path / "venv/bin/tfseg", *words.split()]
+        done = subprocess.run(command, cwd=there, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{words}: {done.stderr}"
+        said[words.split()[0]] = done.stdout
+    run = there / "runs" / "nerve-nerve_unet-1"
+    assert (run / "nerve_unet-int8.tflite").is_file()
+    assert "nerve-nerve_unet-1/nerve_unet-int8.tflite" in said["benchmark"]
+    assert "PHANTOM" in (run / "MODEL_CARD.md").read_text()

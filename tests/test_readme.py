@@ -1,4 +1,4 @@
-"""The README's numbers are those of the runs that tools/readme keeps, and its commands exist."""
+"""The numbers of README.md and docs/ are those of the runs that tools/readme keeps, and their commands exist."""
 
 import importlib.util
 import json
@@ -23,9 +23,33 @@ def tool():
     return module
 
 
-def test_the_table_is_what_the_tool_writes(tool):
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert tool.rendered(text) == text, "README.md is stale: run python tools/readme.py"
+PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+
+
+def test_every_section_is_written_by_the_tool(tool):
+    marked = {
+        page: re.findall(r"^<!-- (\w+) -->$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE) for page in PAGES
+    }
+    assert {page: set(names) for page, names in marked.items() if names} == {
+        page: set(sections) for page, sections in tool.PAGES.items()
+    }
+
+
+def test_the_tables_are_what_the_tool_writes(tool):
+    for page in tool.PAGES:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        assert tool.rendered(page, text) == text, f"{page} is stale: run python tools/readme.py"
+
+
+def test_a_changed_bench_would_be_seen(tool, tmp_path, monkeypatch):
+    page, text = "docs/benchmarks.md", (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    for name in tool.BENCHES:
+        shutil.copytree(tool.KEPT, tmp_path / name)
+        kept = json.loads((tmp_path / name / f"{name}.json").read_text())
+        kept["table"] = re.sub(r"\d", "7", kept["table"])
+        (tmp_path / name / f"{name}.json").write_text(json.dumps(kept))
+        monkeypatch.setattr(tool, "KEPT", tmp_path / name)
+        assert tool.rendered(page, text) != text, name
 
 
 def test_a_changed_result_would_be_seen(tool, tmp_path, monkeypatch):
@@ -36,11 +60,11 @@ def test_a_changed_result_would_be_seen(tool, tmp_path, monkeypatch):
         path.write_text(re.sub(r'"mean": 0\.\d+', '"mean": 0.123', path.read_text()))
     monkeypatch.setattr(tool, "KEPT", tmp_path / "kept")
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert tool.rendered(text) != text
+    assert tool.rendered("README.md", text) != text
 
 
-def test_every_command_of_the_readme_is_one(tfseg):
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_every_command_of_the_pages_is_one(tfseg):
+    text = "".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
     commands = set(re.findall(r"^ {4}tfseg ((?:data )?[a-z]+)", text, re.MULTILINE))
     assert {"kfold", "train", "evaluate", "predict", "report", "data check"} <= commands
     for command in commands:

@@ -148,6 +148,8 @@ def _parser() -> argparse.ArgumentParser:
         "--benchmark", type=Path, nargs="+", metavar="DIR", help="results of benchmarks; the page goes into the first"
     )
 
+    _card_arguments(_command(commands, "card", "training.card", "write a model card of a run, in Markdown"))
+
     _json_argument(
         _command(commands, "models", "networks.listing", "list the networks with their parameters and GMACs")
     )
@@ -182,6 +184,15 @@ def _parser() -> argparse.ArgumentParser:
     phantom.add_argument("--seed", type=int, default=0, metavar="N")
     get = _command(actions, "get", "datasets.get", "download with your own Kaggle credentials")
     get.add_argument("name", metavar="NAME")
+
+    _json_argument(
+        _command(commands, "doctor", "doctoring.doctor", "what is missing here for which command, and what mends it")
+    )
+    completion = _command(commands, "completion", "completing.completion", "print a script that lets a shell complete")
+    completion.add_argument(
+        "shell", choices=("bash", "zsh", "fish"), help='then, in bash: eval "$(tfseg completion bash)"'
+    )
+    completion.set_defaults(parser=parser)
     return parser
 
 
@@ -205,7 +216,13 @@ def _lazily(function: str) -> Callable[[argparse.Namespace], None]:
 
 
 def _benchmark_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help=".tflite files")
+    parser.add_argument(
+        "files",
+        type=Path,
+        nargs="*",
+        metavar="RUN | FILE",
+        help=".tflite files, or the files of a run (else the newest)",
+    )
     parser.add_argument(
         "--target", choices=("host", "android"), default="host", help="this computer (default), or a phone"
     )
@@ -221,6 +238,14 @@ def _benchmark_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--harness", type=Path, metavar="PATH", help="Google's benchmark_model for the phone")
     parser.add_argument("--prepare", action="store_true", help="screen on, airplane mode; put back at the end")
     parser.add_argument("--json", type=Path, metavar="DIR", help="where one JSON file for each measurement goes")
+
+
+def _card_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, nargs="?", metavar="RUN", help="a run folder (else the newest one)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="else RUN/MODEL_CARD.md")
+    parser.add_argument(
+        "--benchmark", type=Path, nargs="+", default=[], metavar="DIR", help="results of tfseg benchmark --json"
+    )
 
 
 def _training_arguments(parser: argparse.ArgumentParser) -> None:

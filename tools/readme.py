@@ -1,4 +1,4 @@
-"""Write the README's results and picture from runs; nothing in them is typed by hand.
+"""Write the tables of README.md and docs/ and the README's picture from runs; nothing in them is typed by hand.
 
 python tools/readme.py --demo runs/demo                   # the picture
 python tools/readme.py --result runs/usgra                # a row of the table of results
@@ -9,14 +9,14 @@ python tools/bench/inference.py --out tools/readme/inference.json
 python tools/bench/arm.py --networks NAME ... --out tools/readme/arm.json
 python tools/zoo_table.py --out tools/readme/zoo.json
 tfseg benchmark FILE.tflite ... --json results && python tools/readme.py --latency results
-python tools/readme.py                                    # the README again, from what tools/readme holds
+python tools/readme.py                                    # the pages again, from what tools/readme holds
 """
 
 import argparse
 import json
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,11 @@ from tfseg.bench.result import UNSTEADY, read_all
 
 ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "tools" / "readme"
-README = ROOT / "README.md"
 PRECISIONS = ("fp32", "fp16", "dynamic", "int8")
 
 
 def main() -> None:
-    """Keep what the named runs say, then write the README."""
+    """Keep what the named runs say, then write the pages."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--demo", type=Path, metavar="RUN", help="take the picture from this run")
     parser.add_argument(
@@ -51,7 +50,8 @@ def main() -> None:
         keep(run)
     for folder in arguments.study:
         keep_study(folder)
-    README.write_text(rendered(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in PAGES:
+        (ROOT / page).write_text(rendered(page, (ROOT / page).read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def keep(run: Path) -> None:
@@ -119,11 +119,11 @@ def command(words: list[str]) -> str:
     return " ".join(kept)
 
 
-def rendered(text: str) -> str:
-    """Return the README with what is between its markers written anew."""
-    for name, write in SECTIONS.items():
+def rendered(page: str, text: str) -> str:
+    """Return the text of a page with what is between its markers written anew."""
+    for name, write in PAGES[page].items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        assert pattern.search(text), f"README.md has lost its markers <!-- {name} -->"
+        assert pattern.search(text), f"{page} has lost its markers <!-- {name} -->"
         text = pattern.sub(lambda match, write=write: match[1] + write() + match[2], text)
     return text
 
@@ -187,7 +187,10 @@ def row(kept: dict[str, Any], file: str, name: str, measured: dict[str, Any]) ->
 
 
 BENCHES = ("training", "arm")
-SECTIONS = {"results": results, "networks": networks} | {name: partial(bench, name) for name in BENCHES}
+PAGES: dict[str, dict[str, Callable[[], str]]] = {  # page -> section -> what writes it
+    "README.md": {"results": results, "networks": networks},
+    "docs/benchmarks.md": {name: partial(bench, name) for name in BENCHES},
+}
 
 
 if __name__ == "__main__":

@@ -83,6 +83,21 @@ def test_a_file_in_a_run_is_called_by_its_run(tfseg, write_network, tmp_path):
     assert "usgra-1/fold_0/int8.tflite" in tfseg("benchmark", file, "--runs", 2).stdout
 
 
+def test_without_a_file_the_newest_run_is_measured(tfseg, write_network, tmp_path):
+    there = ("env", "-C", tmp_path)
+    assert "no run in runs" in tfseg("benchmark", status=2, prefix=there).stderr
+    for name in ("old", "new"):
+        write_network(tmp_path / "runs" / name / "fold_0/int8.tflite", "int8")
+        (tmp_path / "runs" / name / "recipe.toml").touch()
+    os.utime(tmp_path / "runs/old/recipe.toml", (1, 1))
+    done = tfseg("benchmark", "--runs", 2, prefix=there)
+    assert "new/fold_0/int8.tflite" in done.stdout
+    assert "old/" not in done.stdout
+    (tmp_path / "runs/new/fold_0/int8.tflite").unlink()
+    refused = tfseg("benchmark", status=2, prefix=there).stderr.splitlines()[-1]
+    assert refused == "tfseg: runs/new: holds none of fp32, fp16, dynamic, int8 as .tflite: convert it first"
+
+
 def test_two_series_that_agree_are_one_result():
     other = dataclasses.replace(QUIET, latencies_ms=(20.0, 20.0, 22.0, 24.0, 140.0), init_ms=5.0, warmup_runs=6)
     found = host.judge(QUIET, other)

@@ -252,6 +252,14 @@ def test_one_file_is_measured_by_the_command(phone, tfseg, write_harness, write_
     assert done.stderr.startswith(f"tfseg: {tmp_path}/nothing: cannot be read")
 
 
+def test_of_a_run_the_file_that_ships_is_measured(write_run, write_network, table):
+    run = write_run("a", ("final/fp32", "fold_0/fp32"))
+    for folder in (run / "final", run):
+        write_network(folder / ("int8.tflite" if folder.name == "final" else "net-int8.tflite"), "int8")
+    found = matrix.tasks(matrix.load(table()), [run])
+    assert list(dict.fromkeys(task.name for task in found)) == ["a/final/fp32.tflite", "a/net-int8.tflite"]
+
+
 def test_wrong_calls_have_one_line(start, tmp_path):
     _, stderr = end(start(tmp_path / "nowhere"), 2)
     assert stderr == f"bench_android.py: {tmp_path}/nowhere: no run folder and no .tflite file\n"

@@ -288,6 +288,16 @@ def test_lines_show_a_few_of_each_kind(add, tmp_path):
     assert text[7:] == ["info: empty mask: 1", "    images/5.png: 1 mask of 1 (100.0%) without vessel"]
 
 
+def test_strata_are_listed_with_their_images(add, tmp_path):
+    for number, name in enumerate(("1-benign-0.png", "1-malignant-1.png", "2-benign-0.png")):
+        add(name, picture(number), disk(20))
+    assert check(dataset(stratum=True), tmp_path).to_json()["strata"] == {
+        "benign": ("images/1-benign-0.png", "images/2-benign-0.png"),
+        "malignant": ("images/1-malignant-1.png",),
+    }
+    assert check(dataset(), tmp_path).strata == {}
+
+
 def test_json_can_be_written(add, tmp_path):
     add("0.png", picture(0), disk(20))
     add("1.png", picture(0), disk(60, index=2))

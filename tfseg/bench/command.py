@@ -78,7 +78,11 @@ def _tasks(arguments: argparse.Namespace) -> list[Task]:
         threads=_threads(arguments.threads or "1"),
         runs=arguments.runs,
     )
-    return [task for path in arguments.files for task in matrix.file_tasks(matrix.called(path), path, asked)]
+    listed = (
+        matrix.tasks(asked, [path]) if path.is_dir() else matrix.file_tasks(matrix.called(path), path, asked)
+        for path in arguments.files
+    )
+    return [task for tasks in listed for task in tasks]
 
 
 def _threads(text: str) -> tuple[int, ...]:

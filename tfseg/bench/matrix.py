@@ -60,7 +60,8 @@ def tasks(matrix: Matrix, models: Sequence[Path]) -> list[Task]:
 
     Args:
         matrix: what is measured of each.
-        models: run folders, whose final network counts, else the first fold's; or .tflite files.
+        models: run folders, of which the file that ships counts, else the final network's, else the first fold's; or
+            .tflite files.
 
     Raises:
         InputError: one of them holds no file to measure.
@@ -71,7 +72,7 @@ def tasks(matrix: Matrix, models: Sequence[Path]) -> list[Task]:
         if not files:
             raise InputError(f"{model}: holds none of {', '.join(matrix.precisions)} as .tflite: convert it first")
         for path in files:
-            name = f"{model.resolve().name}/{path.parent.name}/{path.name}" if model.is_dir() else path.name
+            name = f"{model.resolve().name}/{path.relative_to(model)}" if model.is_dir() else path.name
             found += file_tasks(name, path, matrix)
     return found
 
@@ -104,8 +105,9 @@ def _files(matrix: Matrix, model: Path) -> Iterator[Path]:
     if not model.is_dir():
         raise InputError(f"{model}: no run folder and no .tflite file")
     for precision in matrix.precisions:
-        folders = [model / runs.FINAL, *runs.fold_folders(model)]
-        yield from [path for folder in folders if (path := folder / f"{precision}.tflite").is_file()][:1]
+        inside = (folder / f"{precision}.tflite" for folder in (model / runs.FINAL, *runs.fold_folders(model)))
+        shipped = sorted(model.glob(f"*-{precision}.tflite"))  # where tfseg convert puts it, with its proof
+        yield from [path for path in (*shipped, *inside) if path.is_file()][:1]
 
 
 def _list(value: Any) -> list[Any]:

@@ -58,6 +58,17 @@ def open_engine(arguments: argparse.Namespace) -> "Engine":
     return Local()
 
 
+def newest_run() -> Path:
+    """Return the run that was begun last below runs/, and say which."""
+    from tfseg import runs
+
+    run = runs.newest(Path("runs"))
+    if run is None:
+        raise InputError("no run in runs: name a run folder or a file")
+    say(f"the newest run: {run}")
+    return run
+
+
 def run_data(run: Path) -> Path:
     """Return the folder of images that a run learned from."""
     from tfseg import runs

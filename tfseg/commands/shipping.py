@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfseg.commands.opening import load_tensorflow, open_data, run_data
+from tfseg.commands.opening import load_tensorflow, newest_run, open_data, run_data
 from tfseg.commands.output import print_summary, print_table, say
 from tfseg.errors import InputError, WorkError
 
@@ -20,9 +20,7 @@ def convert(arguments: argparse.Namespace) -> None:
 
     if not arguments.precisions and not arguments.sensitivity:
         raise InputError("say what kind of file: --fp32, --fp16, --dynamic, --int8, --int8-qat or --prune SHARE")
-    path = arguments.path or runs.newest(Path("runs"))
-    if path is None:
-        raise InputError("no run in runs: name a run folder or a .keras file")
+    path = arguments.path or newest_run()
     if arguments.out and len(arguments.precisions) > 1:
         raise InputError(f"--out {arguments.out}: name one kind of file, or leave --out to tfseg")
     single = path.suffix == ".keras"
@@ -136,6 +134,7 @@ def benchmark(arguments: argparse.Namespace) -> None:
     """tfseg benchmark."""
     from tfseg.bench import command, result
 
+    arguments.files = arguments.files or [newest_run()]
     cells = command.run(arguments, tell=say)
     if cells:
         print_table(command.table(cells))

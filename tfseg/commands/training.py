@@ -1,11 +1,11 @@
-"""tfseg kfold, train, evaluate, report."""
+"""tfseg kfold, train, evaluate, report, card."""
 
 import argparse
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfseg.commands.opening import load_tensorflow, open_data, open_engine, phantom_data, run_data
+from tfseg.commands.opening import load_tensorflow, newest_run, open_data, open_engine, phantom_data, run_data
 from tfseg.commands.output import print_summary, say
 from tfseg.config import Recipe, parse_assignments
 from tfseg.errors import InputError
@@ -131,6 +131,16 @@ def report(arguments: argparse.Namespace) -> None:
 
     runs.read_recipe(arguments.run)
     print(write_report(arguments.run))
+
+
+def card(arguments: argparse.Namespace) -> None:
+    """tfseg card."""
+    from tfseg import runs
+    from tfseg.report.card import write_card
+
+    run = arguments.run or newest_run()
+    runs.read_recipe(run)
+    print(write_card(run, arguments.out, benchmarks=arguments.benchmark))
 
 
 def _recipe(arguments: argparse.Namespace) -> Recipe:

@@ -29,6 +29,7 @@ class Report:
         patients: how many are known.
         patient_known: whether the patient of every image is known.
         sizes: "WIDTHxHEIGHT", of volumes "WIDTHxHEIGHTxSLICES", -> images of that size, the most frequent first.
+        strata: stratum -> its images; those of no stratum are in none.
         empties: class -> the images whose mask shows nothing of it.
         groups: near-duplicates, two or more images each.
         findings: errors first.
@@ -39,6 +40,7 @@ class Report:
     patients: int
     patient_known: bool
     sizes: dict[str, int]
+    strata: dict[str, tuple[str, ...]]
     empties: dict[str, tuple[str, ...]]
     groups: tuple[tuple[str, ...], ...]
     findings: tuple[Finding, ...]
@@ -105,6 +107,7 @@ def check(
         patients=len(patients - {None}),
         patient_known=None not in patients,
         sizes=dict(Counter("x".join(map(str, fact.size[::-1])) for fact in facts if fact.size).most_common()),
+        strata: stratum -> its images; those of no stratum are in none.
         empties=empties,
         groups=tuple(tuple(fact.name for fact in group) for group in groups),
         findings=tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))),

@@ -88,6 +88,11 @@ def _grouped_conv(x: Tensor, kernel: Tensor, groups: int, **options: Any) -> Ten
     return whole(x, tf.convert_to_tensor(kernel))
 
 
+def groups_train() -> bool:
+    """Return whether TensorFlow trains convolutions by groups here; where it does not they are split, and slow."""
+    return _conv_trains("float32", groups=2)
+
+
 @functools.cache
 def _conv_trains(dtype: str, *, groups: int = 1, dilation: int = 1) -> bool:
     """Try it: on a CPU only oneDNN has gradients of grouped and dilated convolutions, and there is no way to ask."""

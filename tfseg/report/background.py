@@ -58,8 +58,8 @@ def procedure(record: Record) -> Html:
     )
 
 
-def method(record: Record) -> Html:
-    """Say how each number came about."""
+def method(record: Record) -> list[str]:
+    """Say how each number came about, a point a string."""
     recipe, summary = record.recipe, record.summary
     whose = "patients" if record.patients_known else "groups of near-identical images"
     points = [f"The {whose} were parted into {recipe.folds} folds. {_held_out(record)}"]
@@ -85,11 +85,11 @@ def method(record: Record) -> Html:
         f"A 95 % interval comes from bootstrap samples of {whose}, not of images, since images "
         "of one patient resemble each other. SD is the standard deviation of the folds' means.",
     ]
-    return element("ul", *(element("li", point) for point in points))
+    return points
 
 
-def limits(record: Record) -> Html:
-    """Say what must not be concluded."""
+def limits(record: Record) -> list[str]:
+    """Say what must not be concluded, a point a string."""
     points = [
         "This is a research result and not a medical device. No diagnosis, treatment or other decision about a patient "
         "may rest on it.",
@@ -99,7 +99,7 @@ def limits(record: Record) -> Html:
     ]
     if record.phantom:
         points.insert(0, "PHANTOM: the images are simulated. No number here says anything about patients.")
-    return element("ul", *(element("li", point) for point in points))
+    return points
 
 
 def _recipe_rows(recipe: Recipe) -> list[tuple[str, ...]]:

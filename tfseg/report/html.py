@@ -8,7 +8,7 @@ from tfseg.report import background, pictures, results
 from tfseg.report.markup import Html, element, join
 from tfseg.report.record import Record, read_record
 
-_PHANTOM = (
+PHANTOM = (
     "PHANTOM: every image of this run was simulated by a computer. The numbers show that the software works; "
     "they say nothing about patients."
 )
@@ -78,7 +78,11 @@ def _page(record: Record) -> Html:
         ("Training", pictures.training(record)),
         ("Data", background.data(record)),
         ("What was run", background.procedure(record)),
-        ("How the numbers are made", background.method(record)),
-        ("Limits", background.limits(record)),
+        ("How the numbers are made", _points(background.method(record))),
+        ("Limits", _points(background.limits(record))),
     ]
-    return page(title, results.headline(record), sections, caution=_PHANTOM if record.phantom else "")
+    return page(title, results.headline(record), sections, caution=PHANTOM if record.phantom else "")
+
+
+def _points(points: Sequence[str]) -> Html:
+    return element("ul", *(element("li", point) for point in points))

@@ -20,6 +20,10 @@ MEASURES = {
     "efficiency": ("Efficiency", "mean of sensitivity, specificity and pixel accuracy"),
     "hausdorff95": ("95 % Hausdorff", "how far apart the outlines run, their farthest 5 % left out; less is better"),
 }
+FINAL = (
+    "The network in final/ learned from all images of the folds, so none of them can say what it is worth. "
+    "The scores above are those of the folds' networks, trained in the same way on fewer images."
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,14 +63,20 @@ def headline(record: Record) -> Html:
     """Say the result in words, and show the few numbers that one reads first."""
     if not record.summary or not record.files:
         return element("p", "This run has no scores yet.", class_="lead")
+    lines = (element("p", line, class_="lead") for line in in_words(record, record.summary))
+    return join([*lines, element("p", basis(record)), *_tiles(record)])
+
+
+def in_words(record: Record, summary: Mapping[str, Any]) -> list[str]:
+    """Say the result of the folds in one sentence, and that of the hold-out in another."""
     if record.phantom:
         unseen = "On simulated subjects the network never saw"
     else:
         unseen = f"On {'patients' if record.patients_known else 'images'} the network never saw"
-    lines = [f"{unseen}, {_in_words(record.summary['files'])}."]
-    if record.summary.get(HOLDOUT):
-        lines.append(f"On the hold-out, set aside before the folds were drawn, {_in_words(record.summary[HOLDOUT])}.")
-    return join([*(element("p", line, class_="lead") for line in lines), element("p", _basis(record)), *_tiles(record)])
+    lines = [f"{unseen}, {_in_words(summary['files'])}."]
+    if summary.get(HOLDOUT):
+        lines.append(f"On the hold-out, set aside before the folds were drawn, {_in_words(summary[HOLDOUT])}.")
+    return lines
 
 
 def scores(record: Record) -> Html:
@@ -95,13 +105,7 @@ def deployment(record: Record) -> Html:
         rows = [[_broken(cell) for cell in row] for row in comparison.rows]
         parts += [table(comparison.title, comparison.header, rows), element("p", comparison.note, class_="note")]
     if record.recipe.final:
-        parts.append(
-            element(
-                "p",
-                "The network in final/ learned from all images of the folds, so none of them can say what it is worth. "
-                "The scores above are those of the folds' networks, trained in the same way on fewer images.",
-            )
-        )
+        parts.append(element("p", FINAL))
     return join(parts)
 
 
@@ -143,7 +147,7 @@ def _in_words(files: Mapping[str, Any]) -> str:
     return f"the mean Dice was {', '.join(most)}{' and ' if most else ''}{last}"
 
 
-def _basis(record: Record) -> str:
+def basis(record: Record) -> str:
     """How many images the headline rests on, how the empty ones count, and what it is not."""
     rows = record.out_of_fold
     images, patients = len({row.image for row in rows}), len({row.patient for row in rows})

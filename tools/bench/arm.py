@@ -8,7 +8,7 @@ The first prepares what the others need, once. The second counts the instruction
 Cortex-A76, in one thread: of two inferences less those of one. The count of a .tflite file is the same in every run,
 whatever else the machine does (ONNX Runtime, which reads the clock, differs by millionths), so that it shows any change
 for the worse; but it is not time. The third does so for networks that ship (all, if none is named), with random
-weights, at 256x256 in 8 bits, beside ONNX Runtime, and writes the table of the README; it needs interpreters as
+weights, at 256x256 in 8 bits, beside ONNX Runtime, and writes the table of docs/benchmarks.md; it needs interpreters as
 inference.py does.
 """
 

@@ -1,0 +1,14 @@
+"""Where the files of tflite/ lie: beside the package in a checkout, inside it once installed."""
+
+from pathlib import Path
+
+
+def device_side() -> Path:
+    """Return the folder of the device's side: matrix.toml, bench_android.py, android/, web/.
+
+    >>> (device_side() / "matrix.toml").is_file()
+    True
+    """
+    package = Path(__file__).parent
+    inside = package / "tflite"
+    return inside if inside.is_dir() else package.parent / "tflite"
