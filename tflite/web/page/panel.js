@@ -91,6 +91,7 @@ export class Panel {
     element('dd', 'rate').textContent = Number.isNaN(rate) ? '–' : rate.toFixed(rate < 9.95 ? 1 : 0);
     element('dd', 'dropped').textContent = Number.isNaN(offered) ? 'shown' : `of ${Math.max(offered, rate).toFixed(0)}`;
     element('span', 'inference').textContent = milliseconds(this.#windows.inference.quantile(0.5));
+    element('span', 'inference-p90').textContent = milliseconds(this.#windows.inference.quantile(0.9));
     element('span', 'counted').textContent = String(this.#windows.total.values.length);
     for (const [stage, [median, p90]] of Object.entries(this.#cells)) {
       median.textContent = milliseconds(this.#windows[stage].quantile(0.5));

@@ -32,7 +32,7 @@ export class Window {
   }
 }
 
-/** How many events a second there were over the last two seconds. */
+/** How many events a second there were over the last two seconds, or between the last two where they are rarer. */
 export class Rate {
   static SPAN_MS = 2000;
 
@@ -47,7 +47,7 @@ export class Rate {
    */
   add(now, count = 1) {
     for (let i = 0; i < count; i++) this.times.push(now);
-    this.times = this.times.filter((time) => time > now - Rate.SPAN_MS);
+    this.times = this.times.filter((time, i, all) => time > now - Rate.SPAN_MS || i >= all.length - 2);
   }
 
   clear() {
