@@ -51,7 +51,7 @@ def saved(page, tmp_path):
     downloads: list = []
     page.on("download", lambda download: downloads.append(download))  # an attribute is set on it
     page.locator("#save").click()
-    until(page, "document.getElementById('status').textContent.startsWith('Saved')")
+    until(page, "document.getElementById('aloud').textContent.startsWith('Saved')")
     deadline = time.monotonic() + 10
     while len(downloads) < 3 and time.monotonic() < deadline:
         page.wait_for_timeout(50)
@@ -88,7 +88,7 @@ def test_the_test_video_is_segmented_as_python_does_it(demo, visit, networks, cl
     assert page.locator("#phantom").is_visible()
     page.locator("#freeze").click()
     page.locator("#step-next").click()
-    until(page, "document.getElementById('status').textContent.startsWith('Frozen')")
+    until(page, "document.getElementById('aloud').textContent.startsWith('Frozen')")
     before = float(page.locator("#time").inner_text().split()[0])
     page.locator("#step-next").click()
     until(page, f"parseFloat(document.getElementById('time').textContent) !== {before}")
@@ -120,7 +120,7 @@ def test_every_precision_and_accelerator_gives_pythons_masks(demo, visit, networ
     elif "runs on WASM" in said and accelerator == "WebGPU":
         assert ": WebGPU " in said
     page.locator("#freeze").click()
-    until(page, "document.getElementById('status').textContent.startsWith('Frozen')")
+    until(page, "document.getElementById('aloud').textContent.startsWith('Frozen')")
     check_masks(page, networks[precision], tmp_path)
 
 
@@ -148,7 +148,7 @@ def test_what_is_live_is_segmented(demo, visit, networks, tmp_path, source):
     shows_frames(page, atleast=5)
     assert page.locator("#problem").is_hidden()
     page.locator("#freeze").click()
-    until(page, "document.getElementById('status').textContent.startsWith('Frozen')")
+    until(page, "document.getElementById('aloud').textContent.startsWith('Frozen')")
     if source == "camera":
         check_masks(page, networks["int8"], tmp_path)
     page.locator("#step-next").click()

@@ -3,12 +3,15 @@
 import { download, keepAwake, keepOffline } from './browser.js';
 import { Engine, UnfitError } from './engine.js';
 import { area } from './mask.js';
-import { complain, element, Panel, say, squareMillimetres, wait } from './panel.js';
+import { listenToKeys } from './keys.js';
+import { complain, element, Panel, say, sayAloud, squareMillimetres, wait } from './panel.js';
 import { Picture } from './picture.js';
 import { nextFrame, Source, SourceError } from './sources.js';
 
 /** @typedef {{url: string, name: string, label: string, megabytes: number, phantom: boolean}} Listed */
 /** @typedef {{version: string, clip: {url: string, name: string, phantom: boolean}, models: Listed[]}} List */
+
+const SAVED_MS = 2000; // that the page says so
 
 const panel = new Panel();
 const picture = new Picture(element('canvas', 'picture'));
@@ -24,7 +27,7 @@ const source = new Source(element('video', 'video'), (message) => {
 /** @type {number | null} */ let pixelMm = null;
 let sourceName = '';
 let sourcePhantom = false;
-let busy = false;
+/** @type {Promise<void> | null} */ let working = null;
 let presented = 0;
 const style = { visible: true, contour: true, opacity: 0.25 };
 
@@ -41,12 +44,26 @@ async function loop() {
 }
 
 /**
- * Segment the frame that the source shows now, and show both.
+ * Segment the frame that the source shows now and show both, unless another one is being segmented.
  * @param {number} offered see Panel.add.
  */
 async function segment(offered) {
-  if (busy || !engine || !opened || !source.kind) return;
-  busy = true;
+  if (working || !engine || !opened || !source.kind) return;
+  working = segmentWith(engine, offered).finally(() => (working = null));
+  await working;
+}
+
+/** Segment the frame that the source shows now, after any other. */
+async function segmentThis() {
+  while (working) await working;
+  await segment(1);
+}
+
+/**
+ * @param {Engine} engine
+ * @param {number} offered
+ */
+async function segmentWith(engine, offered) {
   const startedMs = performance.now();
   try {
     const grabbed = await createImageBitmap(source.video);
@@ -62,8 +79,6 @@ async function segment(offered) {
     wait('');
   } catch (error) {
     if (!isAbort(error)) complain(`${chosen.name}: ${message(error)}`);
-  } finally {
-    busy = false;
   }
 }
 
@@ -94,7 +109,7 @@ async function openModel() {
   panel.setClasses(/** @type {import('./engine.js').Opened} */ (opened).about.classes);
   showMarks();
   wait(source.kind ? 'First frame' : '');
-  if (!source.playing) await segment(1);
+  if (!source.playing) await segmentThis();
 }
 
 /**
@@ -180,6 +195,7 @@ async function freeze(still) {
   if (still) source.video.pause();
   else if (source.kind) await source.video.play();
   const frozen = !source.playing;
+  if (frozen) await working; // the last frame is the one that stays
   panel.interrupt();
   element('button', 'freeze').setAttribute('aria-pressed', String(frozen));
   element('span', 'freeze-text').textContent = frozen ? 'Go on' : 'Freeze';
@@ -196,7 +212,7 @@ async function step(count) {
     await freeze(true);
     await source.step(count);
     showTime();
-    await segment(1);
+    await segmentThis();
     describe();
   } finally {
     stepping = false;
@@ -227,7 +243,9 @@ async function save() {
   const files = await picture.files(opened.about.classes, caption);
   const all = element('input', 'save-all').checked;
   for (const [end, blob] of files) if (all || end === 'overlay') download(blob, `tfseg_${stamp}_${end}.png`);
-  say(`Saved ${all ? `${files.size} pictures` : 'the picture'}`);
+  sayAloud(`Saved ${all ? `${files.size} pictures` : 'the picture'}`);
+  wait(element('p', 'aloud').textContent);
+  setTimeout(wait, SAVED_MS, '');
 }
 
 /** Tell the picture to those who listen; frame by frame it would be noise. */
@@ -235,7 +253,7 @@ function describe() {
   if (!opened || !areas.length) return;
   const text = opened.about.classes.map((name, k) => `${name}: ${areas[k] ? areaText(areas[k]) : 'nothing'}`).join('; ');
   element('canvas', 'picture').setAttribute('aria-label', `Frozen frame. ${text}`);
-  say(`Frozen. ${text}`);
+  sayAloud(`Frozen. ${text}`);
 }
 
 /** @param {number} pixels */
@@ -328,24 +346,9 @@ function listen() {
   element('input', 'seek').addEventListener('input', async ({ target }) => {
     await freeze(true);
     await source.seek(Number(/** @type {HTMLInputElement} */ (target).value));
-    await segment(1);
+    await segmentThis();
   });
-  document.addEventListener('keydown', press);
-}
-
-/** @param {KeyboardEvent} event */
-function press(event) {
-  const target = /** @type {HTMLElement} */ (event.target);
-  if (event.ctrlKey || event.metaKey || event.altKey || target.matches('input, select')) return;
-  if (event.key === ' ' && target.matches('button')) return;
-  const buttons = /** @type {Record<string, string>} */ ({
-    ' ': 'freeze', ArrowLeft: 'step-back', ArrowRight: 'step-next', m: 'toggle', s: 'save',
-    1: 'source-test', 2: 'source-file', 3: 'source-camera', 4: 'source-screen',
-  });
-  if (event.key === 'c') element('input', 'contour').click();
-  else if (buttons[event.key]) element('button', buttons[event.key]).click();
-  else return;
-  event.preventDefault();
+  listenToKeys();
 }
 
 async function begin() {

@@ -110,6 +110,14 @@ export function squareMillimetres(pixels, pixelMm) {
 }
 
 /**
+ * Say something to those who listen, what others see anyway.
+ * @param {string} text
+ */
+export function sayAloud(text) {
+  element('p', 'aloud').textContent = text;
+}
+
+/**
  * Say something to everybody, also to those who listen.
  * @param {string} text
  * @param {{caution?: boolean}} [options] caution: this is not what was asked for.

@@ -103,7 +103,7 @@ export function paint(tint, mask, colour, style) {
   const rgb = red | (green << 8) | (blue << 16); // little-endian, as every phone and every computer is
   const line = (rgb | (255 << 24)) >>> 0;
   const fill = (rgb | (Math.round(255 * style.opacity) << 24)) >>> 0;
-  const reach = Math.max(1, Math.round(Math.min(width, height) / 200)); // of the outline, in pixels of the picture
+  const reach = Math.max(1, Math.round(Math.min(width, height) / 140)); // of the outline, in pixels of the picture
   for (let at = mask.indexOf(1); at >= 0; at = mask.indexOf(1, at + 1)) {
     const x = at % width;
     const edge = style.contour && (
