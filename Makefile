@@ -7,7 +7,7 @@ DEMO := kfold --dataset nerve --recipe tfseg/recipes/demo.toml --out runs/demo
 WORKERS := 2
 PYTEST := $(BIN)/pytest -q -n $(WORKERS)
 
-.PHONY: help setup demo test test-slow check format lock build clean
+.PHONY: help setup demo demo-web test test-slow check format lock build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -16,6 +16,9 @@ setup: $(VENV)/ready ## make .venv (PYTHON=/path/to/python3 chooses the interpre
 
 demo: $(VENV)/ready ## a small cross-validation on generated ultrasound, with a report in runs/demo; goes on where it stopped
 	$(BIN)/tfseg $(DEMO) $(if $(wildcard runs/demo),--resume)
+
+demo-web: ## LiteRT for the web, from npm, which `tfseg demo` needs (Node.js 20 or newer)
+	npm ci --omit=dev --no-audit --no-fund --prefix tflite/web
 
 test: $(VENV)/ready ## the quick tests and the examples in the docstrings; WORKERS=4 spreads them over processes
 	$(PYTEST) -m "not slow"

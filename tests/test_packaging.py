@@ -109,6 +109,7 @@ def test_the_wheel_holds_the_package_its_recipes_the_devices_side_and_nothing_el
     assert {"tfseg/tflite/matrix.toml", "tfseg/tflite/bench_android.py", "tfseg/tflite/android/get_harness.sh"} <= names
     page = ROOT / "tflite" / "web" / "page"
     assert {f"tfseg/tflite/web/page/{path.name}" for path in page.glob("*.*")} <= names
+    assert {"tfseg/tflite/web/package.json", "tfseg/tflite/web/package-lock.json"} <= names
     assert {name.partition("/")[0] for name in names} == {"tfseg", f"tfseg-{PROJECT['version']}.dist-info"}
     assert not [name for name in names if re.search(r"node_modules|/results/|web/test/|benchmark_model", name)]
 

@@ -149,6 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     _card_arguments(_command(commands, "card", "training.card", "write a model card of a run, in Markdown"))
+    _demo_arguments(_command(commands, "demo", "demo.demo", "a page that runs .tflite files live, here or on a phone"))
 
     _json_argument(
         _command(commands, "models", "networks.listing", "list the networks with their parameters and GMACs")
@@ -246,6 +247,17 @@ def _card_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--benchmark", type=Path, nargs="+", default=[], metavar="DIR", help="results of tfseg benchmark --json"
     )
+
+
+def _demo_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("paths", type=Path, nargs="*", metavar="RUN | FILE", help="a run (else the newest), or .tflite")
+    parser.add_argument("--port", type=int, default=8000, metavar="N", help="of the page's server (default 8000)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", metavar="ADDRESS", help="who reaches it (default: this computer)"
+    )
+    parser.add_argument("--clip", type=Path, metavar="FILE", help="the test video; else a simulated one")
+    parser.add_argument("--android", action="store_true", help="open the page on a phone that adb finds")
+    parser.add_argument("--serial", metavar="S", help="which phone, where there are several")
 
 
 def _training_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,9 +14,10 @@ main() {
         "$python" -m venv --clear "$venv"
     fi
     rm -f "$venv/ready"
-    command -v adb >/dev/null || try_adb
+    try_packages
     if [ -t 1 ]; then quiet=""; else quiet="--quiet"; fi
     "$venv/bin/python" -m pip install --disable-pip-version-check $quiet -c constraints.txt -e '.[test]'
+    try_npm
     touch "$venv/ready"
 }
 
@@ -48,11 +49,24 @@ install_venv() {
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$package" >/dev/null
 }
 
-# The tests of benchmarks on a phone talk to a stand-in through the real adb; without it they are skipped.
-try_adb() {
-    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then return; fi
-    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq adb; } >/dev/null 2>&1 ||
-        echo "adb could not be installed: the tests that need it will be skipped" >&2
+# The tests of benchmarks on a phone talk to a stand-in through the real adb, and those of the live demo drive the real
+# Chromium; without them they are skipped.
+try_packages() {
+    missing=""
+    for program in adb chromium npm; do command -v "$program" >/dev/null || missing="$missing $program"; done
+    if [ -z "$missing" ] || [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then return; fi
+    apt-get update -qq >/dev/null 2>&1 || true
+    for program in $missing; do
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$program" >/dev/null 2>&1 ||
+            echo "$program could not be installed: the tests that need it will be skipped" >&2
+    done
+}
+
+# LiteRT for the web and what checks the page's source.
+try_npm() {
+    if ! command -v npm >/dev/null; then return; fi
+    npm ci --no-audit --no-fund --silent --prefix tflite/web >/dev/null 2>&1 ||
+        echo "npm could not get LiteRT for the web: the tests that need it will be skipped; try make demo-web" >&2
 }
 
 fail() {

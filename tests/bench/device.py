@@ -3,9 +3,10 @@
     python tests/bench/device.py FOLDER        # prints "port N" once it listens; then: adb connect 127.0.0.1:N
 
 FOLDER becomes the phone: /data/local/tmp and /sys/class/thermal lie in it, getprop, dumpsys and settings read and write
-its state/, and FOLDER/faults.json says what is wrong with it (see `Faults`), read again whenever it matters. A program
-called benchmark_model that was pushed is run by benchmark_model.py beside this file. The protocol is the one that
-packages/modules/adb/protocol.txt and SYNC.TXT of the Android sources describe.
+its state/, and FOLDER/faults.json says what is wrong with it (see `Faults`), read again whenever it matters. Its own
+localhost is 127.0.0.2, where `adb reverse` makes it listen. A program called benchmark_model that was pushed is run by
+benchmark_model.py beside this file. The protocol is the one that packages/modules/adb/protocol.txt and SYNC.TXT of the
+Android sources describe.
 """
 
 import argparse
@@ -28,6 +29,7 @@ VERSION, MAX_DATA = 0x01000001, 256 * 1024  # since this version nobody checks t
 TOKEN, PUBLIC_KEY = 1, 3  # of AUTH
 STDOUT, STDERR, EXIT = 1, 2, 3  # packets of shell v2
 CHUNK = 32 * 1024
+LOCALHOST = "127.0.0.2"  # the phone's: another machine's in reality, so its ports are not ours
 
 PROPERTIES = {
     "ro.serialno": "0123456789ABCDEF",
@@ -75,6 +77,11 @@ PROGRAMS = {
         echo "$state" > "$PHONE/state/wakefulness"
     """,
 }
+PROGRAMS["am"] = """
+    [ -e "$PHONE/state/no_browser" ] && echo "Error: Activity not started, unable to resolve Intent" && exit 0
+    echo "$@" >> "$PHONE/state/opened"
+    echo "Starting: Intent { act=$3 dat=$5 }"
+"""
 HOST_PROGRAMS = ("sh", "cat", "ls", "mkdir", "rm", "chmod", "sha256sum", "printf", "touch")
 
 
@@ -189,6 +196,7 @@ class Link:
         self.connection = connection
         self.writing = threading.Lock()
         self.streams: dict[int, Stream] = {}
+        self.ways: dict[str, socket.socket] = {}  # of `adb reverse`: the phone's "tcp:PORT", and what listens there
         self.processes: set[subprocess.Popen[bytes]] = set()
 
     def send(self, command: bytes, first: int, second: int, payload: bytes = b"") -> None:
@@ -210,12 +218,36 @@ class Link:
         """End all that hangs on the cable."""
         for stream in list(self.streams.values()):
             stream.end()
+        for way in list(self.ways):
+            self.block(way)
         for process in list(self.processes):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
         with contextlib.suppress(OSError):
             self.connection.shutdown(socket.SHUT_RDWR)
         self.connection.close()
+
+    def lead(self, way: str, target: str) -> None:
+        """Listen at the phone's `way`; whoever connects there is led to the computer's `target`."""
+        listener = socket.create_server((LOCALHOST, int(way.removeprefix("tcp:"))))
+        self.ways[way] = listener
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    stream = Stream(self, len(self.streams) + 1, 0)
+                    self.streams[stream.own] = stream
+                    threading.Thread(target=stream.carry, args=(connection, target), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+
+    def block(self, way: str) -> None:
+        """Listen there no longer."""
+        listener = self.ways.pop(way)
+        with contextlib.suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
 
     def _read(self, size: int) -> bytes:
         data = b""
@@ -243,7 +275,7 @@ class Link:
             service = payload.rstrip(b"\0").decode()
             threading.Thread(target=stream.serve, args=(service,), daemon=True).start()
         elif command in (b"OKAY", b"WRTE", b"CLSE") and (stream := self.streams.get(second)):
-            stream.hear(command, payload)
+            stream.hear(command, first, payload)
 
 
 class Stream:
@@ -256,8 +288,9 @@ class Stream:
         self.rest = b""
         self.ended = False
 
-    def hear(self, command: bytes, payload: bytes) -> None:
+    def hear(self, command: bytes, other: int, payload: bytes) -> None:
         """Take a message of the other side."""
+        self.other = self.other or other  # of a stream that we opened
         if command == b"OKAY":
             self.ready.release()
         elif command == b"WRTE":
@@ -300,7 +333,54 @@ class Stream:
             elif name == "sync":
                 self.link.send(b"OKAY", self.own, self.other)
                 self._sync()
+            elif name == "reverse":
+                self.link.send(b"OKAY", self.own, self.other)
+                self._reverse(argument)
             self.link.send(b"CLSE", self.own, self.other)
+
+    def carry(self, connection: socket.socket, target: str) -> None:
+        """Carry what goes through a connection of the phone's to and from a service of the computer's."""
+
+        def outwards() -> None:
+            with contextlib.suppress(OSError, EOFError):
+                while data := connection.recv(CHUNK):
+                    self.write(data)
+                self.link.send(b"CLSE", self.own, self.other)
+
+        with contextlib.suppress(OSError), connection:
+            self.link.send(b"OPEN", self.own, 0, f"{target}\0".encode())
+            self.ready.acquire()
+            threading.Thread(target=outwards, daemon=True).start()
+            while (data := self.heard.get()) is not None:
+                connection.sendall(data)
+            connection.shutdown(socket.SHUT_RDWR)
+
+    def _reverse(self, argument: str) -> None:
+        """Set, list and take back ways; adbd's answer is that of adb's own server, less its first OKAY."""
+        link = self.link
+        action, _, rest = argument.partition(":")
+        if action == "list-forward":
+            text = "".join(f"UsbFfs {way} {way}\n" for way in link.ways).encode()
+            self.write(b"%04x" % len(text) + text)
+        elif action == "forward":
+            way, _, target = rest.removeprefix("norebind:").partition(";")
+            if rest.startswith("norebind:") and way in link.ways:
+                self._refuse(b"cannot rebind existing socket")
+                return
+            try:
+                link.lead(way, target)
+            except OSError as error:
+                self._refuse(f"cannot bind listener: {error.strerror}".encode())
+                return
+            self.write(b"OKAY")
+        elif action == "killforward" and rest in link.ways:
+            link.block(rest)
+            self.write(b"OKAY")
+        else:
+            self._refuse(b"listener '%s' not found" % rest.encode())
+
+    def _refuse(self, reason: bytes) -> None:
+        self.write(b"FAIL%04x" % len(reason) + reason)
 
     def _shell(self, command: str, *, v2: bool) -> None:
         phone = self.link.phone

@@ -171,6 +171,32 @@ def pull(device: Device, remote: str, local: Path) -> bool:
     return not answer.returncode
 
 
+def reverse(device: Device, port: int) -> None:
+    """Have the phone's own localhost:`port` lead to this computer's, until `unreverse` or until it is unplugged.
+
+    Raises:
+        InputError: the port is in use on the phone.
+        LostError: the connection broke.
+    """
+    way = f"tcp:{port}"
+    answer = _call(device.adb, ["-s", device.serial, "reverse", "--no-rebind", way, way], CALL_S)
+    if answer.returncode and re.search("rebind|in use|cannot bind", answer.stdout + answer.stderr):
+        raise InputError(f"{device.serial}: port {port} is in use on the phone; choose another with --port")
+    if answer.returncode:
+        raise _lost(device, answer)
+
+
+def unreverse(device: Device, port: int) -> None:
+    """Take back `reverse`.
+
+    Raises:
+        LostError: the connection broke, and the way with it.
+    """
+    answer = _call(device.adb, ["-s", device.serial, "reverse", "--remove", f"tcp:{port}"], CALL_S)
+    if answer.returncode:
+        raise _lost(device, answer)
+
+
 def back_within(device: Device, limit_s: float) -> bool:
     """Wait for a phone that was lost; return whether it is back. One on the network is called for."""
     deadline = time.monotonic() + limit_s

@@ -107,7 +107,10 @@ def check(
         patients=len(patients - {None}),
         patient_known=None not in patients,
         sizes=dict(Counter("x".join(map(str, fact.size[::-1])) for fact in facts if fact.size).most_common()),
-        strata: stratum -> its images; those of no stratum are in none.
+        strata={
+            stratum: tuple(name_below(sample.image, root) for sample in samples if sample.stratum == stratum)
+            for stratum in sorted({sample.stratum for sample in samples} - {""})
+        },
         empties=empties,
         groups=tuple(tuple(fact.name for fact in group) for group in groups),
         findings=tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))),

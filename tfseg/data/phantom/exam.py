@@ -60,24 +60,68 @@ def shots(plan: Plan, subject: int, draw: Callable[[Rng, tuple[int, int]], Anato
         draw: draws the anatomy from a generator and the (H, W) of the image.
         grid: where the scan lines run.
     """
-    rng = _generator(plan, subject)
-    anatomy, scanner = draw(rng, grid.shape), draw_scanner(rng)
-    unit = [BEAMS / grid.shape[1], SAMPLES / grid.shape[0]]  # scan lines and samples per pixel
-    height, width = anatomy.tissue.power.shape
-    speckle = scatterers(rng, (LOOKS, math.ceil(height * unit[1]), math.ceil(width * unit[0])))
-    phase = rng.uniform(0, 2 * np.pi)
+    visit = _begin(_generator(plan, subject), draw, grid)
+    phase = visit.rng.uniform(0, 2 * np.pi)
     for frame in range(plan.frames):
         rng = _generator(plan, subject, frame)
-        pose = draw_pose(rng, anatomy, grid, away=is_away(subject, frame, plan.empty_share), phase=phase + 0.5 * frame)
-        left, top = round(pose.right * unit[0]), round(pose.down * unit[1])
-        kept = speckle[:, top : top + SAMPLES, left : left + BEAMS]  # speckle moves with the tissue
-        field = math.sqrt(_KEPT) * kept + math.sqrt(1 - _KEPT) * scatterers(rng, kept.shape[:-1])
-        gain = replace(scanner, gain_db=scanner.gain_db + rng.normal(0, 0.4))
-        image = scan(view(anatomy.tissue, grid, pose), grid, gain, field=field, rng=rng)
+        away = is_away(subject, frame, plan.empty_share)
+        pose = draw_pose(rng, visit.anatomy, grid, away=away, phase=phase + 0.5 * frame)
+        image = _look(visit, grid, pose, rng)
         outlines = {
-            name: tuple(in_image(p, grid, pose) for p in polygons) for name, polygons in anatomy.outlines.items()
+            name: tuple(in_image(p, grid, pose) for p in polygons) for name, polygons in visit.anatomy.outlines.items()
         }
         yield Shot(subject=subject, frame=frame, image=image, grid=grid, outlines=outlines)
+
+
+def film(plan: Plan, subject: int, draw: Callable[[Rng, tuple[int, int]], Anatomy], grid: Grid) -> Iterator[np.ndarray]:
+    """Simulate the frames of a clip, uint8 (H, W), in which the probe moves smoothly; its end leads into its beginning.
+
+    The first half sways about what is looked for. In the second the probe slides off to where it is not, and comes
+    back, if the anatomy has such a place. Args are those of `shots`.
+    """
+    visit = _begin(_generator(plan, subject), draw, grid)
+    anatomy, unit = visit.anatomy, grid.shape[0] / 420
+    for frame in range(plan.frames):
+        rng, turn = _generator(plan, subject, frame), frame / plan.frames
+        slide = math.sin(math.pi * max(2 * turn - 1, 0)) ** 2 * ((anatomy.away or anatomy.home) - anatomy.home)
+        pose = Pose(
+            right=anatomy.home + slide + 14 * unit * math.sin(4 * math.pi * turn),
+            down=2 * unit * (1 + math.sin(6 * math.pi * turn)),
+            tilt_degrees=1.5 * math.sin(2 * math.pi * turn),
+        )
+        yield _look(visit, grid, pose, rng)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Visit:
+    """What stays through an examination: the subject, the scanner's settings and the scatterers of the tissue."""
+
+    anatomy: Anatomy
+    scanner: Scanner
+    speckle: np.ndarray
+    rng: Rng
+
+
+def _begin(rng: Rng, draw: Callable[[Rng, tuple[int, int]], Anatomy], grid: Grid) -> _Visit:
+    anatomy, scanner = draw(rng, grid.shape), draw_scanner(rng)
+    (down, across), (height, width) = _per_pixel(grid), anatomy.tissue.power.shape
+    speckle = scatterers(rng, (LOOKS, math.ceil(height * down), math.ceil(width * across)))
+    return _Visit(anatomy=anatomy, scanner=scanner, speckle=speckle, rng=rng)
+
+
+def _look(visit: _Visit, grid: Grid, pose: Pose, rng: Rng) -> np.ndarray:
+    """Return one frame, uint8 (H, W); what changes from frame to frame comes from `rng`."""
+    down, across = _per_pixel(grid)
+    left, top = round(pose.right * across), round(pose.down * down)
+    kept = visit.speckle[:, top : top + SAMPLES, left : left + BEAMS]  # speckle moves with the tissue
+    field = math.sqrt(_KEPT) * kept + math.sqrt(1 - _KEPT) * scatterers(rng, kept.shape[:-1])
+    gain = replace(visit.scanner, gain_db=visit.scanner.gain_db + rng.normal(0, 0.4))
+    return scan(view(visit.anatomy.tissue, grid, pose), grid, gain, field=field, rng=rng)
+
+
+def _per_pixel(grid: Grid) -> tuple[float, float]:
+    """Return how many samples (down) and scan lines (across) a pixel of the image is."""
+    return SAMPLES / grid.shape[0], BEAMS / grid.shape[1]
 
 
 def is_away(subject: int, frame: int, share: float) -> bool:
