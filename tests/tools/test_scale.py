@@ -37,7 +37,7 @@ def test_a_task_waits_and_leaves_its_file(tmp_path):
 def test_the_table_holds_every_row():
     workers = [{"workers": count} | scale.summed_up(count, [{8: 8 / count, 32: 32 / count}]) for count in (1, 2)]
     images = [{"images": 24, "s": 1.0, "cpu_s": 1.5, "peak_mib": 500.0, "peak_ratio": 1.0}]
-    settings = {"wait_s": 0.5, "sent_bytes": 1 << 20, "rounds": 1, "kfold": scale.KFOLD}
+    settings = {"wait_s": 0.5, "sent_bytes": 1 << 20, "rounds": 1, "image_rounds": 1, "kfold": scale.KFOLD}
     versions = {"ray": "2", "tensorflow": "2"}
     host = {"cpus": 2, "processor": "P", "load": 0.1}
     table = scale.table(

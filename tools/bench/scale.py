@@ -1,6 +1,6 @@
 """How work grows: tasks against workers of a Ray cluster on this host, and `tfseg kfold` against the number of images.
 
-    python tools/bench/scale.py [--rounds 3] [--out tools/readme/scale.json]
+    python tools/bench/scale.py [--rounds 3] [--image-rounds 3] [--out tools/readme/scale.json]
 
 The cluster has 1, 2 and 4 nodes of one worker each. A task waits as long as it is told to and sends a file home twice,
 as a fold does after its epochs: what is measured is not the processor but what sending, watching and fetching add. The
@@ -44,16 +44,23 @@ KFOLD = ("--folds", "2", "--epochs", "1", "--image-size", "32", "--batch-size", 
 def main() -> None:
     """Measure, print the tables and write the figures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=3, help="timings of each, of which the median counts")
+    parser.add_argument("--rounds", type=int, default=3, help="timings of tasks, of which the median counts")
+    parser.add_argument("--image-rounds", type=int, default=3, help="the same, of kfold: minutes each")
     parser.add_argument("--out", type=Path, metavar="FILE.json")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         result: dict[str, Any] = {
-            "settings": {"rounds": arguments.rounds, "wait_s": WAIT_S, "sent_bytes": SENT_BYTES, "kfold": KFOLD},
+            "settings": {
+                "rounds": arguments.rounds,
+                "image_rounds": arguments.image_rounds,
+                "wait_s": WAIT_S,
+                "sent_bytes": SENT_BYTES,
+                "kfold": KFOLD,
+            },
             "host": host(),
             "versions": {name: metadata.version(name) for name in ("tensorflow", "ray")},
             "workers": [on_workers(count, Path(folder), arguments.rounds) for count in WORKERS],
-            "images": on_images(Path(folder), arguments.rounds),
+            "images": on_images(Path(folder), arguments.image_rounds),
         }
     result["table"] = table(result)
     if arguments.out:
@@ -174,7 +181,7 @@ def table(result: dict[str, Any]) -> str:
     lines = [
         f"Tasks of {settings['wait_s']} s that send {settings['sent_bytes'] >> 20} MiB home twice, on a Ray "
         f"{versions['ray']} cluster of that many nodes with one worker each, all on one host with {host['cpus']} CPUs "
-        f"({host['processor']}; load before the first: {host['load']}); medians of {settings['rounds']} rounds.",
+        f"({host['processor']}; load before the first: {host['load']}); medians; rounds: {settings['rounds']}.",
         "",
         f"| workers | {few} tasks, s | {many} tasks, s | waiting alone, s | speed-up | overhead of a task, ms |",
         "|---:|---:|---:|---:|---:|---:|",
@@ -186,7 +193,8 @@ def table(result: dict[str, Any]) -> str:
         lines.append(f"| {row['workers']} | {times} | {alone} | {speed:.2f} | {1000 * row['overhead_s']:.0f} |")
     lines += [
         "",
-        f"`tfseg kfold {' '.join(settings['kfold'])}` on simulated images, TensorFlow {versions['tensorflow']}.",
+        f"`tfseg kfold {' '.join(settings['kfold'])}` on simulated images, TensorFlow {versions['tensorflow']}; "
+        f"rounds: {settings['image_rounds']}.",
         "",
         "| images | s | processors, s | one more image, ms | peak memory, MiB | peak against the first |",
         "|---:|---:|---:|---:|---:|---:|",
