@@ -40,8 +40,7 @@ def study(arguments: argparse.Namespace) -> None:
         order = form.Order(
             study=asked,
             out=out,
-            roots=roots,
-            sources=_sources(roots, keys, arguments.quick, watch) if asked.opened else {},
+            sources=_sources(roots, keys, arguments.quick, watch),
             quick=arguments.quick,
             seeds=seeds,
             rows=rows,

@@ -79,6 +79,9 @@ def about(order: Order) -> dict[str, Any]:
         "seeds": list(order.seeds),
         "columns": list(order.study.columns),
         "curves": order.study.curves,
+        "departures": order.study.departures
+        if order.base is None
+        else "the settings are not the paper's, but a file's",
         "data": {name: source.about() for name, source in order.sources.items()},
         "cpu": machine.this().cpu,
     } | {key: kept[key] for key in ("command", "versions", "git_commit", "host")}
@@ -113,7 +116,7 @@ def _ours(line: Line, by_run: Mapping[Path, dict[str, Any]], first: Line) -> dic
     if INT8 in summaries[0]["files"]:
         ours |= {"int8_dice": across(_scores(summaries, INT8, "dice")), "int8_loss": across(map(_loss, summaries))}
     ours |= {"loss": across([_last_loss(plan.run) for plan in line.plans])}
-    ours |= _size(line.plans[0])
+    ours |= network_size(line.plans[0])
     if line is not first:
         pairs = [[compare.contestant(str(plan.run)) for plan in one.plans] for one in (line, first)]
         ours["difference"] = compare.difference(*pairs) | {"against": first.row.name}
@@ -155,7 +158,7 @@ def _last_loss(run: Path) -> float:
     return statistics.mean(losses)
 
 
-def _size(plan: Plan) -> dict[str, Any]:
+def network_size(plan: Plan) -> dict[str, Any]:
     """Return parameters and GMAC of the network of a run."""
     import keras
 
