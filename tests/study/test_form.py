@@ -19,7 +19,6 @@ def order(asked, **changes):
     asked_for = {
         "study": asked,
         "out": None,
-        "roots": {},
         "sources": {},
         "quick": False,
         "seeds": (0,),

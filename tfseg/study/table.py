@@ -152,6 +152,8 @@ def _note(study: Mapping[str, Any], published: bool) -> str:
     if published:
         about = study["published"]
         words.append(f"Published: {about['source']}; {about['data']}: compare orders, not values.")
+        if study["departures"]:
+            words.append(f"Departures: {study['departures']}.")
     if study["phantom"]:
         words.append("PHANTOM: simulated images, no patients.")
     return " ".join(words)

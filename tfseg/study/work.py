@@ -79,6 +79,9 @@ def about(order: Order) -> dict[str, Any]:
         "seeds": list(order.seeds),
         "columns": list(order.study.columns),
         "curves": order.study.curves,
+        "departures": order.study.departures
+        if order.base is None
+        else "the settings are not the paper's, but a file's",
         "data": {name: source.about() for name, source in order.sources.items()},
         "cpu": machine.this().cpu,
     } | {key: kept[key] for key in ("command", "versions", "git_commit", "host")}
