@@ -12,6 +12,7 @@ from tfseg.data import folds
 from tfseg.data.frames import View
 from tfseg.data.pixels import Pixels, decode
 from tfseg.data.source import Source
+from tfseg.errors import InputError
 from tfseg.evaluate import Scored, evaluate
 from tfseg.inference import Masking, Predict, write_masks
 from tfseg.metrics import COLUMNS, HOLDOUT, Row, read_rows, row_values
@@ -77,7 +78,17 @@ class Job:
 
 
 def view(recipe: Recipe, source: Source) -> View:
-    """Return how a recipe looks at these data: pictures have neither a window nor a region."""
+    """Return how a recipe looks at these data: pictures have neither a window nor a region.
+
+    Raises:
+        InputError: the recipe names a region that these data do not have.
+    """
+    if recipe.region:
+        if not source.volumes:
+            raise InputError(
+                f"region = {recipe.region!r}: {source.dataset.name} has pictures, and only volumes have regions"
+            )
+        source.dataset.select((recipe.region,))
     if not source.volumes:
         return View(channels=recipe.channels)
     return View(

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from tfseg import cli
+from tfseg.config import Recipe
 from tfseg.data import dataset, folds
 from tfseg.data.frames import View, frames, true_region
 from tfseg.data.hygiene import check
 from tfseg.data.pixels import decode
 from tfseg.data.source import open_source
 from tfseg.errors import InputError
+from tfseg.job import view
 from tfseg.scans.nifti import write_volume
 
 LITS = dataset("lits")
@@ -116,6 +118,22 @@ def test_folds_part_volumes_and_never_their_slices(root):
         classes=("liver", "tumour"),
     )
     assert sorted(len(names) for names in split.values()) == [2, 2, 2]
+
+
+def test_a_region_is_a_class_of_a_volume(root, write_folder, tmp_path):
+    volumes = open_source(LITS, root, channels=1, watch=lambda done, total: None)
+    assert view(Recipe(dataset="lits", region="liver", region_margin_mm=7), volumes) == View(
+        channels=1, window=(-100, 400), region="liver", margin_mm=7
+    )
+    with pytest.raises(InputError, match="has no class 'spleen'"):
+        view(Recipe(dataset="lits", region="spleen"), volumes)
+    folder = write_folder(tmp_path / "pictures", subjects=2)
+    pictures = open_source(dataset("folder"), folder, channels=1, watch=lambda done, total: None)
+    assert view(Recipe(dataset="folder"), pictures) == View(channels=1)
+    with pytest.raises(InputError, match="only volumes have regions"):
+        view(Recipe(dataset="folder", region="foreground"), pictures)
+    with pytest.raises(InputError, match="window_low_hu = 5 is not below window_high_hu = 5"):
+        Recipe(window_low_hu=5, window_high_hu=5)
 
 
 def findings(root):

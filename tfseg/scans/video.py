@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 
 from tfseg.errors import InputError, WorkError
+from tfseg.quiet import silent_stderr
 from tfseg.runs import replacing
 
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # else a damaged file brings lines that nobody can read
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # else every damaged frame brings a line that nobody can read
 _DEFAULT_FPS = 25.0  # of a file that does not say
 
 
@@ -31,7 +32,7 @@ class Video:
         if not path.is_file():
             raise InputError(f"{path}: no such file")
         self.path = path
-        with _opened(path) as capture:
+        with silent_stderr(), _opened(path) as capture:  # OpenCV tells its own story of a damaged file
             decodes, first = capture.read()
             if not decodes or first is None:
                 raise InputError(
