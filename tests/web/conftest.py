@@ -44,19 +44,29 @@ def _litert() -> None:
 
 
 @pytest.fixture(scope="session")
-def browser(_litert: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Chromium with a software GPU, and a camera that films a file."""
+def launch(_litert: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
+    """Start Chromium, once, with a software GPU and a camera that films a file, or once more with a user who shares."""
     playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
         pytest.skip("no Chromium: apt-get install chromium")
     film = write_y4m(tmp_path_factory.mktemp("camera") / "clip.y4m")
-    camera = ("--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={film}")
-    tab = ("--auto-select-tab-capture-source-by-title=tfseg",)  # what a user would pick
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=program, args=[*GPU, *camera, *tab])
-        yield chromium
-        chromium.close()
+    started: dict[bool, Any] = {}
+    with playwright.sync_playwright() as driver:
+
+        def browser(*, shares_screen: bool) -> Any:
+            if shares_screen not in started:
+                # The user interface would say yes to a camera, too, and a file cannot stand for a screen.
+                media = (
+                    "--use-fake-ui-for-media-stream" if shares_screen else f"--use-file-for-fake-video-capture={film}"
+                )
+                arguments = [*GPU, "--use-fake-device-for-media-stream", media]
+                started[shares_screen] = driver.chromium.launch(executable_path=program, args=arguments)
+            return started[shares_screen]
+
+        yield browser
+        for chromium in started.values():
+            chromium.close()
 
 
 @pytest.fixture(scope="session")
@@ -123,13 +133,15 @@ def demo(start_tfseg: Callable[..., Any], clip: Path, _litert: None) -> Iterator
 
 
 @pytest.fixture
-def visit(browser: Any) -> Iterator[Callable[..., Any]]:
+def visit(launch: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
     """Open an address in a new profile and return the page; at its end nothing may have gone wrong unseen."""
     with contextlib.ExitStack() as stack:
 
-        def go(address: str, *, size: tuple[int, int] = (390, 844), permissions: tuple[str, ...] = ()) -> Any:
-            context = browser.new_context(
-                viewport={"width": size[0], "height": size[1]}, permissions=list(permissions), accept_downloads=True
+        def go(address: str, *, size: tuple[int, int] = (390, 844), camera: bool = False, screen: bool = False) -> Any:
+            context = launch(shares_screen=screen).new_context(
+                viewport={"width": size[0], "height": size[1]},
+                permissions=["camera"] if camera else [],
+                accept_downloads=True,
             )
             stack.callback(context.close)
             page = context.new_page()

@@ -76,7 +76,7 @@ async function segmentWith(engine, offered) {
     const total = performance.now() - startedMs;
     panel.add({ pre: grabbedMs - startedMs + answer.preMs, inference: answer.inferenceMs, drawing, total }, offered);
     showAreas();
-    wait('');
+    if (source.kind) wait(''); // else another source is being opened
   } catch (error) {
     if (!isAbort(error)) complain(`${chosen.name}: ${message(error)}`);
   }

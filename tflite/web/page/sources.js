@@ -151,7 +151,7 @@ function refusal(what, error) {
   }
   if (name === 'NotAllowedError') return 'No screen was shared: tap again and pick one';
   if (name === 'NotFoundError' || name === 'OverconstrainedError') return `There is no ${what} here`;
-  if (name === 'NotReadableError') return `The ${what} is used by another program`;
+  if (name === 'NotReadableError') return `The ${what} gives no picture: perhaps another program uses it`;
   return `The ${what} does not open (${error})`;
 }
 
