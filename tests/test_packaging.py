@@ -122,6 +122,16 @@ def test_the_sdist_holds_what_its_tests_need(built):
     assert not [name for name in names if "node_modules" in name]
 
 
+def test_the_sdist_gives_the_same_wheel(built, tmp_path):
+    with tarfile.open(built[1]) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (source,) = tmp_path.iterdir()
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", tmp_path / "dist"]
+    subprocess.run(build, cwd=source, check=True, capture_output=True)
+    (again,) = (tmp_path / "dist").iterdir()
+    assert sorted(zipfile.ZipFile(again).namelist()) == sorted(zipfile.ZipFile(built[0]).namelist())
+
+
 def test_what_is_installed_from_the_wheel_finds_its_files(built, tmp_path):
     """The unpacked wheel alone on the path, in another folder: recipes, styles and the device's side are there."""
     zipfile.ZipFile(built[0]).extractall(tmp_path / "site")

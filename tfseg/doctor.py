@@ -20,7 +20,7 @@ from tfseg.places import device_side
 from tfseg.probe import SIGN
 
 OK, MISSING, BROKEN = "ok", "missing", "broken"
-PROBE_S, PROGRAM_S = 120, 20  # a limit against hanging; on an idle machine all of it takes some 8 s
+PROBE_S, PROGRAM_S = 300, 20  # against hanging alone: idle, all takes some 8 s; busy tenfold, TensorFlow took 120
 SPACE_GB = 2  # five folds of the largest U-Net with their states, and the decoded images
 MEMORY_GB = 4  # a U-Net of 17 million parameters learns at 256 pixels in batches of 8 with some 3 GB
 
@@ -145,7 +145,7 @@ def _probe(kind: str, modules: Sequence[str] = ()) -> dict[str, Any]:
         stdout, status = done.stdout, done.returncode
         end = f"its process died of {signal.Signals(-status).name}" if status < 0 else f"its process ended ({status})"
     except subprocess.TimeoutExpired as error:
-        stdout, status, end = error.stdout or b"", 1, f"not done after {PROBE_S} s"
+        stdout, status, end = error.stdout or b"", 1, f"not done after {PROBE_S} s: it hangs, or the machine is busy"
         stdout = stdout.decode(errors="replace") if isinstance(stdout, bytes) else stdout
     found: dict[str, Any] = {}
     for line in stdout.splitlines():
@@ -198,11 +198,13 @@ def _powers(found: dict[str, Any]) -> list[Part]:
         needed_for="training larger networks in reasonable time",
         remedy="pip install 'tensorflow[and-cuda]'" if nvidia and not gpus else "",
     )
-    fast = found.get("onednn", {}).get("found") is True
+    tried = found.get("onednn", {})
+    fast = tried.get("found") is True
+    slow = "TensorFlow splits convolutions by groups" if "found" in tried else "not tried"
     onednn = Part(
         name="oneDNN",
         state=OK if fast else MISSING,
-        detail="trains convolutions by groups" if fast else "TensorFlow splits convolutions by groups",
+        detail="trains convolutions by groups" if fast else slow,
         needed_for="training lighter_unet and other networks of grouped convolutions: slow without it",
         remedy="" if fast else "export TF_ENABLE_ONEDNN_OPTS=1",
     )
