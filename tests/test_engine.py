@@ -1,5 +1,6 @@
 """Independent work on a real Ray cluster of two nodes: it ends as it does here, whatever dies on the way."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -171,7 +172,7 @@ def test_an_address_where_something_else_listens(monkeypatch, answer):
     monkeypatch.setattr("tfseg.engine.cluster._ANSWER_S", 0.5)
 
     def serve():
-        with server.accept()[0] as connection:
+        with server.accept()[0] as connection, contextlib.suppress(ConnectionResetError):
             connection.sendall(answer)
             while connection.recv(100):  # until the other side has heard enough
                 pass
