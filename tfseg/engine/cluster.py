@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import importlib.util
+import io
 import logging
 import os
 import socket
@@ -243,7 +244,8 @@ def _connected(address: str) -> Iterator[None]:
         with contextlib.redirect_stdout(cast(TextIO, _Hushed(sys.stdout))):
             yield
     finally:
-        ray.shutdown()
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it has held back
+            ray.shutdown()
 
 
 @contextlib.contextmanager
