@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import importlib.util
+import io
 import logging
 import os
 import socket
@@ -22,7 +23,7 @@ from tfseg.errors import InputError, WorkError
 from tfseg.progress import Watch
 
 _POLL_S = 0.2
-_ANSWER_S = 15  # a cluster that is up answers in one
+_ANSWER_S = 10  # a cluster that is up answers in a fraction of one
 _THREADS = "TF_NUM_INTRAOP_THREADS"  # TensorFlow's own variable
 
 
@@ -68,7 +69,7 @@ class Ray:
         if importlib.util.find_spec("ray") is None:
             raise InputError("--engine ray needs the package ray: pip install 'tfseg[ray]'")
         if self.address == "auto":
-            _require_health((), "this machine belongs to no Ray cluster: name one with --ray-address HOST:PORT")
+            _require_own_cluster()
         else:
             _check_address(self.address)
 
@@ -243,7 +244,8 @@ def _connected(address: str) -> Iterator[None]:
         with contextlib.redirect_stdout(cast(TextIO, _Hushed(sys.stdout))):
             yield
     finally:
-        ray.shutdown()
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it has held back
+            ray.shutdown()
 
 
 @contextlib.contextmanager
@@ -283,21 +285,35 @@ def _check_address(address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdecimal():
         raise InputError(f"--ray-address {address}: is not HOST:PORT, as `ray start --head` prints it")
-    no_answer = f"{address}: no Ray cluster answers there; start one with `ray start --head`, or name another address"
     try:
-        socket.create_connection((host, int(port)), timeout=_ANSWER_S / 3).close()
-    except (OSError, OverflowError) as error:
-        raise InputError(no_answer) from error
-    if not address.startswith("ray://"):  # through its client, joining itself fails in time
-        _require_health(("--address", address), no_answer)
+        with socket.create_connection((host, int(port)), timeout=_ANSWER_S) as connection:
+            answers = os.environ.get("RAY_USE_TLS") == "1" or _speaks_http2(connection)
+    except (OSError, OverflowError):
+        answers = False
+    if not answers:
+        raise InputError(
+            f"{address}: no Ray cluster answers there; start one with `ray start --head`, or name another address"
+        )
 
 
-def _require_health(words: Sequence[str], otherwise: str) -> None:
-    """Ask in another process, since Ray writes what it misses past Python."""
-    check = [sys.executable, "-m", "ray.scripts.scripts", "health-check", *words]
+def _speaks_http2(connection: socket.socket) -> bool:
+    """Greet as gRPC does, with the preface and an empty SETTINGS frame (RFC 9113, 3.4), and see SETTINGS come back."""
+    connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")
+    header = b""
+    while len(header) < 9 and (more := connection.recv(9 - len(header))):
+        header += more
+    return len(header) == 9 and header[3] == 4
+
+
+def _require_own_cluster() -> None:
+    """Raise InputError where this machine belongs to no Ray cluster: Ray looks for it, and may find a dead one.
+
+    In another process, since Ray writes what it misses past Python.
+    """
+    check = [sys.executable, "-m", "ray.scripts.scripts", "health-check"]
     try:
-        healthy = subprocess.run(check, capture_output=True, check=False, timeout=_ANSWER_S).returncode == 0
+        healthy = subprocess.run(check, capture_output=True, check=False, timeout=2 * _ANSWER_S).returncode == 0
     except subprocess.TimeoutExpired:
         healthy = False
     if not healthy:
-        raise InputError(otherwise)
+        raise InputError("this machine belongs to no Ray cluster that answers: name one with --ray-address HOST:PORT")

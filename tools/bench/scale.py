@@ -100,7 +100,9 @@ def on_workers(workers: int, folder: Path, rounds: int) -> dict[str, Any]:
     ]
     ray.shutdown()
     cluster.shutdown()
-    return {"workers": workers, "join_s": join_s} | summed_up(workers, times)
+    row = {"workers": workers, "join_s": join_s} | summed_up(workers, times)
+    print(f"{workers} workers: {1000 * row['overhead_s']:.0f} ms of overhead", file=sys.stderr, flush=True)
+    return row
 
 
 def summed_up(workers: int, times: list[dict[int, float]]) -> dict[str, Any]:
@@ -167,11 +169,9 @@ def kfold(folder: Path, factor: int, number: int) -> dict[str, float]:
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{' '.join(command)}: ended with {os.waitstatus_to_exitcode(status)}")
-    return {
-        "s": time.perf_counter() - start,
-        "cpu_s": usage.ru_utime + usage.ru_stime,
-        "peak_mib": usage.ru_maxrss / 1024,
-    }
+    cpu_s, peak_mib = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    print(f"{SUBJECTS * FRAMES * factor} images: {cpu_s:.1f} s, {peak_mib:.0f} MiB", file=sys.stderr, flush=True)
+    return {"s": time.perf_counter() - start, "cpu_s": cpu_s, "peak_mib": peak_mib}
 
 
 def table(result: dict[str, Any]) -> str:
