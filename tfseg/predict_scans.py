@@ -16,6 +16,8 @@ from tfseg.scans.kinds import is_dicom, is_video, is_volume, stem
 from tfseg.scans.stack import Stack
 from tfseg.stacks import mask_frames, mask_volume
 
+_WHOLE = 0.9  # of a film's frames: a container that does not count its frames estimates them
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Drawer:
@@ -142,6 +144,11 @@ class Film:
                 writer.write(overlay(image, None, mask)[..., ::-1].copy())
                 done += 1
                 watch("predicting frames", done, max(video.frames, done))
+            if done < _WHOLE * video.frames:
+                raise InputError(
+                    f"{self.path}: only {done} of {video.frames} frames can be decoded: cut short or damaged; "
+                    "copy it again, or convert what is left of it with ffmpeg"
+                )
         return done
 
 

@@ -108,7 +108,8 @@ def scans_in(folder: Path) -> dict[str, Scan]:
             key = str(path) if alone else str(header.get("SeriesInstanceUID", path.parent))
             slices.setdefault(key, []).append(path)
     for number, paths in enumerate(slices.values(), 1):
-        scans[f"series-{number}" if len(paths) > 1 else neutral_name(paths[0], number)] = Scan(paths)
+        name = f"series-{number}" if len(paths) > 1 else neutral_name(paths[0], number)
+        scans[f"{name}-{number}" if name in scans else name] = Scan(paths)
     return scans
 
 
