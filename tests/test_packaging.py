@@ -102,5 +102,7 @@ def test_the_wheel_holds_the_package_its_recipes_and_nothing_else(tmp_path):
     page = ROOT / "tflite" / "web" / "page"
     assert {f"tfseg/web/page/{path.name}" for path in page.iterdir()} <= names  # the live demo
     others = {"tfseg/web/package.json", "tfseg/web/package-lock.json"}
-    assert {name for name in names if name.startswith("tfseg/web/") and "/page/" not in name} == others  # npm's stay out
+    assert {
+        name for name in names if name.startswith("tfseg/web/") and "/page/" not in name
+    } == others  # npm's stay out
     assert {name.partition("/")[0] for name in names} == {"tfseg", f"tfseg-{PROJECT['version']}.dist-info"}
