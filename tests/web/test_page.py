@@ -235,11 +235,13 @@ def test_keys_freeze_step_hide_and_scale_gives_square_millimetres(demo, visit, n
     page.locator("#picture").click()
     assert page.evaluate(coloured) > 500
     time_before = page.locator("#time").inner_text()
+    page.locator("#freeze").focus()  # a group of choices, which had it, takes arrows for itself
     page.keyboard.press("ArrowLeft")
     until(page, f"document.getElementById('time').textContent !== '{time_before}'")
-    pixels = int(re.sub(r"\D", "", page.locator("#readings .area dd").first.inner_text()))
     page.locator("#scale").fill("0.2")
-    area = float(page.locator("#readings .area dd").first.inner_text().split()[0])
+    name, big, small = page.locator("#readings .area").inner_text().split("\n")
+    assert (name, big.split()[1], small.split()[1]) == ("spot", "mm²", "px")
+    area, pixels = float(big.split()[0]), int(small.split()[0].replace(",", ""))
     assert area == pytest.approx(pixels * 0.04, abs=0.06)  # one digit is shown
     page.locator("#source-test").click()
     assert page.locator("#scale").input_value() == ""  # another picture has another scale

@@ -12,11 +12,21 @@ const BUTTONS = {
 export function listenToKeys() {
   document.addEventListener('keydown', (event) => {
     const target = /** @type {HTMLElement} */ (event.target);
-    if (event.ctrlKey || event.metaKey || event.altKey || target.matches('input, select')) return;
-    if (event.key === ' ' && target.matches('button')) return; // the browser taps it
+    if (event.ctrlKey || event.metaKey || event.altKey || isMeantFor(target, event.key)) return;
     if (event.key === 'c') element('input', 'contour').click();
     else if (BUTTONS[event.key]) element('button', BUTTONS[event.key]).click();
     else return;
     event.preventDefault();
   });
+}
+
+/**
+ * Whether the element that has the focus does something with a key itself.
+ * @param {HTMLElement} target
+ * @param {string} key
+ */
+function isMeantFor(target, key) {
+  if (target.matches('[type=number], select')) return true;
+  if (key === ' ') return target.matches('button, [type=checkbox]');
+  return key.startsWith('Arrow') && target.matches('input');
 }
