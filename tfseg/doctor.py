@@ -258,8 +258,11 @@ def _install(debian: str, homebrew: str) -> str:
 
 def _web() -> Part:
     """LiteRT for the browser, from npm."""
-    about = device_side() / "web" / "node_modules" / "@litertjs" / "core" / "package.json"
-    told = {"name": "@litertjs/core", "needed_for": "tfseg demo", "remedy": "make demo-web"}
+    root = device_side() / "web"
+    about = root / "node_modules" / "@litertjs" / "core" / "package.json"
+    checkout = (device_side().parent / "Makefile").is_file()
+    remedy = "make demo-web" if checkout else f"npm ci --omit=dev --prefix {root}"
+    told = {"name": "@litertjs/core", "needed_for": "tfseg demo", "remedy": remedy}
     return _read(about, lambda text: json.loads(text)["version"], **told)
 
 

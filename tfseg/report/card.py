@@ -15,7 +15,7 @@ from tfseg.errors import InputError
 from tfseg.models import network
 from tfseg.report import background, results
 from tfseg.report.html import PHANTOM
-from tfseg.report.markdown import code, escaped, points, table, titled
+from tfseg.report.markdown import code, escaped, line, points, table, titled
 from tfseg.report.record import Record, read_record
 from tfseg.report.strata import strata_table
 from tfseg.summary import comparison_table, fold_tables
@@ -65,7 +65,7 @@ def _head(record: Record) -> list[str]:
     title = f"{record.recipe.model} on {record.data['name']}{', PHANTOM' if record.phantom else ''}"
     caution = [f"> {escaped(PHANTOM)}\n"] if record.phantom else []
     said = (*results.in_words(record, record.summary), results.basis(record))
-    return [f"# Model card: {escaped(title)}\n", *caution, *(f"{escaped(line)}\n" for line in said)]
+    return [f"# Model card: {escaped(title)}\n", *caution, *(f"{line(text)}\n" for text in said)]
 
 
 def _sections(record: Record, benchmarks: Sequence[Path]) -> list[tuple[str, str]]:
@@ -195,12 +195,12 @@ def _procedure(record: Record) -> str:
     facts: dict[str, Any] = {"git commit": provenance.get("git_commit")} | provenance["host"] | provenance["versions"]
     settings = record.recipe.to_toml().splitlines()
     plain = set(Recipe().to_toml().splitlines())
-    lines = [f"    {line}" for line in settings if line not in plain]
+    changed = [f"    {setting}" for setting in settings if setting not in plain]
     return "\n".join(
         [
             f"{code(shlex.join(provenance['command']))}\n",
             "Settings that differ from the defaults:\n",
-            *lines,
+            *changed,
             "",
             points(f"{key}: {value}" for key, value in facts.items() if value is not None),
         ]

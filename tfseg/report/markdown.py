@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from tfseg.summary import Table
 
 # An underscore inside a word and brackets without a link behind them mean nothing: the text stays easy to read.
-_SPECIAL = re.compile(r"([\\`*<|~]|(?<=\])\(|(?<![^\W_])_|_(?![^\W_])|^[#>+-])")
+_SPECIAL = re.compile(r"([\\`*<|~]|(?<=\])\(|(?<![^\W_])_|_(?![^\W_]))")
+_OPENING = re.compile(r"^([#>+-])")  # means something only where a line begins
 
 
 def escaped(text: object) -> str:
@@ -18,15 +19,24 @@ def escaped(text: object) -> str:
     return _SPECIAL.sub(r"\\\1", " ".join(str(text).split()))
 
 
+def line(text: object) -> str:
+    r"""Return a text as a line of its own, escaped.
+
+    >>> print(line("# 1 < 2"))
+    \# 1 \< 2
+    """
+    return _OPENING.sub(r"\\\1", escaped(text))
+
+
 def code(text: str) -> str:
     """Return a text as code, on one line, whatever it holds.
 
     >>> code("a `b`")
     '``a `b` ``'
     """
-    line = " ".join(text.split())
-    fence = "`" * (1 + max((len(run) for run in re.findall("`+", line)), default=0))
-    return f"{fence}{line}{' ' if line.endswith('`') else ''}{fence}"
+    flat = " ".join(text.split())
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", flat)), default=0))
+    return f"{fence}{flat}{' ' if flat.endswith('`') else ''}{fence}"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -38,9 +48,9 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 def titled(content: Table) -> str:
     """Return a table with its title above and its note below."""
-    return f"**{escaped(content.title)}**\n\n{table(content.header, content.rows)}\n{escaped(content.note)}\n"
+    return f"**{escaped(content.title)}**\n\n{table(content.header, content.rows)}\n{line(content.note)}\n"
 
 
 def points(texts: Iterable[str]) -> str:
     """Return a list."""
-    return "".join(f"- {escaped(text)}\n" for text in texts)
+    return "".join(f"- {line(text)}\n" for text in texts)
