@@ -41,7 +41,8 @@ def write_run(tmp_path):
 
 
 def test_differences_wins_and_flips(write_run):
-    names = [write_run("one", [*FIRST, row("z_1", 0.9, fold="holdout")]), write_run("two", SECOND)]
+    apart = row("z_1", 0.9, fold="holdout")
+    names = [write_run("one", [*FIRST, apart]), write_run("two", [*SECOND, apart])]
     found = compare([contestant(name) for name in names])
     assert (found["against"], found["phantom"]) == (names[0], False)
     (entry,) = found["classes"]["nerve"]

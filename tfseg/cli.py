@@ -294,17 +294,22 @@ def _complain(message: str, status: int) -> int:
 
 def _remedy(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return "; free some space, then say the same with --resume" if _trains() else "; free some space and try again"
+        again = f", then say the same{' with --resume' if _trains() else ' again'}" if _goes_on() else " and try again"
+        return f"; free some space{again}"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "; choose another place, or change its rights"
     return ""
 
 
 def _stopped() -> str:
-    if not _trains():
+    if not _goes_on():
         return "stopped"
-    again = [*sys.argv[1:], *([] if "--resume" in sys.argv else ["--resume"])]
+    again = [*sys.argv[1:], *(["--resume"] if _trains() and "--resume" not in sys.argv else [])]
     return f"stopped; what is done is kept. To go on: tfseg {shlex.join(again)}"
+
+
+def _goes_on() -> bool:
+    return _trains() or sys.argv[1:2] == ["study"]
 
 
 def _trains() -> bool:

@@ -96,7 +96,8 @@ def _run(
     for job in jobs:
         models.network(job.recipe.model, image_size=job.recipe.image_size)
     splits = [_begin(job, command) for job in jobs]
-    todo = [_pieces(job, split, only) for job, split in zip(jobs, splits, strict=True)]
+    labels = [f"{job.run.name} " if len(jobs) > 1 else "" for job in jobs]
+    todo = [_pieces(job, split, only, label) for job, split, label in zip(jobs, splits, labels, strict=True)]
     left = {job.run: len(pieces) for job, pieces in zip(jobs, todo, strict=True)}
     summaries = []
     with contextlib.closing(engine.run([piece for pieces in todo for piece in pieces], watch=watch)) as done:
@@ -176,8 +177,8 @@ def _check_teacher(job: Job, split: dict[str, list[str]]) -> None:
         teacher.check_teacher(job.recipe, split, job.source)
 
 
-def _pieces(job: Job, split: dict[str, list[str]], only: int | None) -> list[Piece]:
-    """List what is not done yet: a piece for each fold, and one for the final network."""
+def _pieces(job: Job, split: dict[str, list[str]], only: int | None, label: str) -> list[Piece]:
+    """List what is not done yet: a piece for each fold, and one for the final network; `label` begins their names."""
     chosen = list(range(job.recipe.folds)) if only is None else [only]
     parts = {fold: training_part(job, split, fold) for fold in chosen}
     for training, _ in parts.values():
@@ -185,19 +186,20 @@ def _pieces(job: Job, split: dict[str, list[str]], only: int | None) -> list[Pie
     source = job.source.moved(job.source.root.absolute())  # other processes may work in another folder
     piece = functools.partial(Piece, run=job.run, files=_files(job.recipe, source))
     work = functools.partial(_work, recipe=job.recipe, source=source)
+    names = [f"{label}fold {place + 1}/{len(chosen)}" for place in range(len(chosen))]
     pieces = [
         piece(
-            name=f"fold {place + 1}/{len(chosen)}",
+            name=names[place],
             folder=job.folder(fold).name,
             work=functools.partial(work, part=parts[fold], fold=fold, unseen=split[str(fold)]),
-            share=functools.partial(_share, place, len(chosen)),
+            share=functools.partial(_share, names, place),
         )
         for place, fold in enumerate(chosen)
         if not (job.folder(fold) / runs.METRICS).exists()
     ]
     if job.recipe.final and only is None and deploy.missing(job, job.run / runs.FINAL):
         last = functools.partial(work, part=training_part(job, split, None), fold=None, unseen=())
-        pieces.append(piece(name="final", folder=runs.FINAL, work=last, share=lambda watch: watch))
+        pieces.append(piece(name=f"{label}final", folder=runs.FINAL, work=last, share=lambda watch: watch))
     return pieces
 
 
@@ -296,13 +298,13 @@ def _finish(job: Job, split: dict[str, list[str]]) -> dict[str, Any]:
     return collect(job)
 
 
-def _share(place: int, count: int, watch: Watch) -> Watch:
-    """Turn the progress of one training into that of all `count`."""
+def _share(names: Sequence[str], place: int, watch: Watch) -> Watch:
+    """Turn the progress of one training into that of all that have names."""
 
     def share(stage: str, done: int, total: int, detail: str = "") -> None:
         if stage == "training":
-            note = f"fold {place + 1}/{count} {detail}" if detail else ""
-            done, total, detail = place * total + done, count * total, note
+            note = f"{names[place]} {detail}" if detail else ""
+            done, total, detail = place * total + done, len(names) * total, note
         watch(stage, done, total, detail)
 
     return share

@@ -41,7 +41,6 @@ def test_a_study_goes_on_where_it_stands(tfseg, write_folder, tmp_path):
     assert "PHANTOM" not in (out / table.MARKDOWN).read_text() + result.stdout
     assert "0.618" in result.stdout  # published
     assert 'aria-label="Loss over the epochs' in (out / table.PAGE).read_text()
-    assert (run / runs.REPORT).exists()
     refused = tfseg(*words, "--set", "epochs=2", status=2)
     assert "begun with another recipe" in refused.stderr
 

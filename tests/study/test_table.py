@@ -46,6 +46,7 @@ def content(**changes):
         "seeds": [0, 1, 2],
         "columns": ["parameters", "gmac", "dice", "difference", "hausdorff95", "latency", "fps"],
         "curves": False,
+        "departures": "one weight decay for all",
         "data": {"usgra": {}},
         "cpu": "Some CPU",
         "command": ["tfseg", "study", "lighter"],
@@ -69,6 +70,7 @@ def test_ours_and_published_stand_apart_and_what_was_not_run_is_not_there():
     )
     assert "mean ± standard deviation over 3 seeds" in shown.note
     assert "Li et al., table 2" in shown.note
+    assert "Departures: one weight decay for all." in shown.note
     assert "PHANTOM" not in f"{shown.title} {shown.note}"
 
 

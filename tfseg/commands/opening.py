@@ -68,13 +68,15 @@ def run_data(run: Path) -> Path:
     return root
 
 
-def phantom_data(name: str, watch: "Watch", *, subjects: int = PHANTOM_SUBJECTS, frames: int = PHANTOM_FRAMES) -> Path:
-    """Return the simulated data set that stands in where no data were named and none are found."""
+def phantom_data(
+    name: str, watch: "Watch", *, why: str = "", subjects: int = PHANTOM_SUBJECTS, frames: int = PHANTOM_FRAMES
+) -> Path:
+    """Return the simulated data set that stands in where no data were named and none are found, or `why` it does."""
     from tfseg.data.locate import cache_root, candidates
     from tfseg.data.phantom import VERSION, generate
 
-    looked = ", ".join(map(str, candidates(name)))
-    say(f"PHANTOM: no --data was named and none is in {looked}: this run uses simulated images")
+    why = why or f"no --data was named and none is in {', '.join(map(str, candidates(name)))}"
+    say(f"PHANTOM: {why}: this run uses simulated images")
     if name == "lits":
         subjects, frames = PHANTOM_VOLUMES
     root = cache_root() / "phantom" / f"{name}-{subjects}x{frames}-{VERSION}"

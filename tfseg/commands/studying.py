@@ -40,8 +40,7 @@ def study(arguments: argparse.Namespace) -> None:
         order = form.Order(
             study=asked,
             out=out,
-            roots=roots,
-            sources=_sources(roots, keys, arguments.quick, watch) if asked.opened else {},
+            sources=_sources(roots, keys, arguments.quick, watch),
             quick=arguments.quick,
             seeds=seeds,
             rows=rows,
@@ -126,9 +125,13 @@ def _sources(
     for name, root in roots.items():
         channels = {"channels": keys["channels"]} if "channels" in keys else {}
         if root is None:
-            size = {"subjects": QUICK_SUBJECTS, "frames": QUICK_FRAMES} if quick else {}
-            root = phantom_data(name, watch, **size)
+            root = _quick_phantom(name, watch) if quick else phantom_data(name, watch)
         sources[name] = open_data(Recipe.from_mapping({"dataset": name, **channels}), root, watch)
         if sources[name].phantom:
             say(f"PHANTOM: {root} holds simulated images; no result here says anything about patients")
     return sources
+
+
+def _quick_phantom(name: str, watch: "Watch") -> Path:
+    why = f"--quick without --data, {name}"
+    return phantom_data(name, watch, why=why, subjects=QUICK_SUBJECTS, frames=QUICK_FRAMES)

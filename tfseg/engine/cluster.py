@@ -9,9 +9,10 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 from tfseg import runs
 from tfseg.engine import worker
@@ -40,7 +41,8 @@ class Ray:
     another process after this one was killed, goes on from there.
 
     Attributes:
-        address: HOST:PORT of its head node, or "auto": the cluster that this machine belongs to.
+        address: HOST:PORT of its head node; "auto": the cluster that this machine belongs to; or ray://HOST:PORT: one
+            that it does not belong to.
         cpus: of a node, that each piece asks for, and the threads that it computes with; else as many as here, with
             which a deterministic recipe gives the same bytes as here.
         gpus: of a node, that each piece asks for; a share of one will do.
@@ -52,11 +54,22 @@ class Ray:
     gpus: float = 0
     losses: int = 3
 
+    def __post_init__(self) -> None:
+        if self.cpus < 1 or self.gpus < 0:
+            raise InputError(f"a piece of work needs 1 CPU or more and 0 GPUs or more, not {self.room}")
+
+    @property
+    def room(self) -> str:
+        """What a piece asks of a node, in words."""
+        return f"{self.cpus} CPUs" + (f" and {self.gpus:g} GPUs" if self.gpus else "")
+
     def check(self) -> None:
         """Raise InputError where Ray is not installed or nothing answers at the address."""
         if importlib.util.find_spec("ray") is None:
             raise InputError("--engine ray needs the package ray: pip install 'tfseg[ray]'")
-        if self.address != "auto":
+        if self.address == "auto":
+            _require_health((), "this machine belongs to no Ray cluster: name one with --ray-address HOST:PORT")
+        else:
             _check_address(self.address)
 
     def run(self, pieces: Sequence[Piece], *, watch: Watch) -> Generator[Piece]:
@@ -68,7 +81,7 @@ class Ray:
         """
         if not pieces:
             return
-        with _connected(self.address):
+        with _connected(self.address), _one_line():
             desk = _Desk(self, pieces, watch)
             try:
                 yield from desk.work()
@@ -86,8 +99,9 @@ class _Desk:
         self._engine, self._pieces = engine, pieces
         self._board = Board([piece.name for piece in pieces], watch)
         self._out: dict[Any, int] = {}  # reference to a task's answer -> index of its piece
+        self._versions = runs.versions()
         self._tries = [0] * len(pieces)
-        self._copies: dict[Path, list[tuple[str, Any]]] = {}
+        self._copies: dict[tuple[Path, tuple[str, ...]], list[tuple[str, Any]]] = {}  # by root and names
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._mailbox: Any = ray.remote(worker.Mailbox).options(num_cpus=0, scheduling_strategy=here).remote()
         self._do = ray.remote(worker.do).options(num_cpus=engine.cpus, num_gpus=engine.gpus, max_retries=0)
@@ -96,6 +110,11 @@ class _Desk:
         """Do all pieces and yield each when it is home."""
         import ray
 
+        if not _has_room(self._engine):
+            raise InputError(
+                f"{self._engine.address}: no node of the Ray cluster has {self._engine.room}; "
+                "ask for less with --ray-cpus or --ray-gpus"
+            )
         for index in range(len(self._pieces)):
             self._send(index)
         while self._out:
@@ -110,27 +129,29 @@ class _Desk:
     def cancel(self) -> None:
         """Stop what still runs; what came home stays."""
         import ray
+        from ray import exceptions
 
-        for reference in self._out:
-            ray.cancel(reference, force=True)
-        ray.kill(self._mailbox)
+        with contextlib.suppress(exceptions.RayError):  # the cluster itself may be gone
+            for reference in self._out:
+                ray.cancel(reference, force=True)
+            ray.kill(self._mailbox)
 
     def _send(self, index: int) -> None:
         import ray
 
-        _require_room(self._engine)
         piece, attempt = self._pieces[index], (index, self._tries[index])
         left = worker.read(piece.run / piece.folder, {}) if (piece.run / piece.folder).exists() else []
         parcel = worker.Parcel(
+            run=piece.run.absolute().name,
             folder=piece.folder,
             work=piece.work,
             files=piece.files,
-            copies=self._copies,
+            copies=[self._copies.get((files.root, files.names)) for files in piece.files],
             left=[(name, data) for name, data in left if not name.startswith(runs.PREDICTIONS)],
         )
         tell = functools.partial(_tell, self._mailbox, attempt)
         settings = {_THREADS: str(self._engine.cpus)}
-        self._out[self._do.remote([ray.put(parcel)], settings, runs.versions(), tell)] = index
+        self._out[self._do.remote([ray.put(parcel)], settings, self._versions, tell)] = index
 
     def _read_letters(self) -> None:
         import ray
@@ -153,29 +174,37 @@ class _Desk:
         try:
             answer: Any = ray.get(reference)
         except (*lost, exceptions.ObjectLostError, exceptions.LocalRayletDiedError) as error:
-            self._tries[index] += 1
-            if self._tries[index] > self._engine.losses:
-                log = piece.run / piece.folder / worker.LOG
-                raise WorkError(
-                    f"{piece.name}: {self._tries[index]} workers were lost with it ({type(error).__name__}; see {log})"
-                ) from error
-            self._board.say(index, "lost its worker, and goes on with another from its last epoch")
-            self._send(index)
+            self._lost(index, type(error).__name__)
             return False
         if isinstance(answer, worker.Unseen):
-            self._copy(next(files for files in piece.files if files.root == answer.root))
+            self._copy(piece.files[answer.number])
             self._send(index)
             return False
         if answer is not None:
             raise answer
         return True
 
+    def _lost(self, index: int, reason: str) -> None:
+        """Send a piece out again, unless too many workers were lost with it or none is left for it."""
+        piece, log = self._pieces[index], self._pieces[index].run / self._pieces[index].folder / worker.LOG
+        self._tries[index] += 1
+        if self._tries[index] > self._engine.losses:
+            raise WorkError(f"{piece.name}: {self._tries[index]} workers were lost with it ({reason}; see {log})")
+        if not _has_room(self._engine):
+            raise WorkError(
+                f"{piece.name}: lost its worker ({reason}), and no node that is left has {self._engine.room}; "
+                "what came home is kept: start another and go on with --resume"
+            )
+        self._board.say(index, f"lost its worker ({reason}), and goes on with another from its last epoch")
+        self._send(index)
+
     def _copy(self, files: Files) -> None:
         """Put files where every worker can fetch them, once."""
         import ray
 
-        if files.root not in self._copies:
-            self._copies[files.root] = [(name, ray.put((files.root / name).read_bytes())) for name in files.names]
+        key = files.root, files.names
+        if key not in self._copies:
+            self._copies[key] = [(name, ray.put((files.root / name).read_bytes())) for name in files.names]
 
 
 def _tell(mailbox: Any, attempt: tuple[int, int], kind: str, content: Any) -> None:
@@ -185,18 +214,15 @@ def _tell(mailbox: Any, attempt: tuple[int, int], kind: str, content: Any) -> No
     ray.get(mailbox.put.remote((attempt, kind, content)))
 
 
-def _require_room(engine: Ray) -> None:
-    """Raise WorkError where no node could ever take a piece: Ray itself would wait for one in silence."""
+def _has_room(engine: Ray) -> bool:
+    """Tell whether any node could ever take a piece: Ray itself would wait for one in silence."""
     import ray
 
     for node in ray.nodes():
-        room = node["Resources"]
-        if node["Alive"] and room.get("CPU", 0) >= engine.cpus and room.get("GPU", 0) >= engine.gpus:
-            return
-    wanted = f"{engine.cpus} CPUs" + (f" and {engine.gpus:g} GPUs" if engine.gpus else "")
-    raise InputError(
-        f"{engine.address}: no node of the Ray cluster has {wanted}; ask for less with --ray-cpus or --ray-gpus"
-    )
+        has = node["Resources"]
+        if node["Alive"] and has.get("CPU", 0) >= engine.cpus and has.get("GPU", 0) >= engine.gpus:
+            return True
+    return False
 
 
 @contextlib.contextmanager
@@ -214,9 +240,42 @@ def _connected(address: str) -> Iterator[None]:
         reason = " ".join(str(error).split())
         raise InputError(f"{address}: cannot join a Ray cluster there ({reason}); see `ray start --help`") from error
     try:
-        yield
+        with contextlib.redirect_stdout(cast(TextIO, _Hushed(sys.stdout))):
+            yield
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _one_line() -> Iterator[None]:
+    """Turn the loss of the cluster itself into one line; a bug of ours on a worker keeps its traceback."""
+    from ray import exceptions
+
+    try:
+        yield
+    except exceptions.RayTaskError:
+        raise
+    except exceptions.RayError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise WorkError(
+            f"the Ray cluster was lost ({reason}); what came home is kept: go on with --resume when it is up again"
+        ) from error
+
+
+class _Hushed:
+    """A stream that lets through what is printed, except by the thread in which Ray tells of nodes that died."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write text, or drop it."""
+        if threading.current_thread().name == "ray_listen_error_messages":
+            return len(text)
+        return self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def _check_address(address: str) -> None:
@@ -229,12 +288,16 @@ def _check_address(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=_ANSWER_S / 3).close()
     except (OSError, OverflowError) as error:
         raise InputError(no_answer) from error
-    if address.startswith("ray://"):
-        return
-    check = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
+    if not address.startswith("ray://"):  # through its client, joining itself fails in time
+        _require_health(("--address", address), no_answer)
+
+
+def _require_health(words: Sequence[str], otherwise: str) -> None:
+    """Ask in another process, since Ray writes what it misses past Python."""
+    check = [sys.executable, "-m", "ray.scripts.scripts", "health-check", *words]
     try:
         healthy = subprocess.run(check, capture_output=True, check=False, timeout=_ANSWER_S).returncode == 0
     except subprocess.TimeoutExpired:
         healthy = False
     if not healthy:
-        raise InputError(no_answer)
+        raise InputError(otherwise)

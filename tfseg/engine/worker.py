@@ -32,25 +32,27 @@ class Parcel:
     """A piece on its way to a worker.
 
     Attributes:
+        run: the name of the run folder, which goes into files that ship.
         folder: see `Piece`.
         work: see `Piece`.
         files: see `Piece`.
-        copies: of those that a worker did not see, by their root: names and references to what they hold.
+        copies: of each of `files`, names and references to what they hold; None until a worker did not see them.
         left: what an earlier worker, or an earlier process, left in the folder.
     """
 
+    run: str
     folder: str
     work: Callable[[Path, Where, Watch], None]
     files: tuple[Files, ...]
-    copies: Mapping[Path, Sequence[tuple[str, Any]]]
+    copies: Sequence[Sequence[tuple[str, Any]] | None]
     left: Content
 
 
 @dataclasses.dataclass(frozen=True)
 class Unseen:
-    """The answer of a worker that misses the files below `root`."""
+    """The answer of a worker that misses the files with that number."""
 
-    root: Path
+    number: int
 
 
 class Mailbox:
@@ -90,7 +92,7 @@ def do(
         try:
             _check_versions(versions)
             content: Any = ray.get(parcel[0])
-            folder = scratch / "run" / content.folder
+            folder = scratch / content.run / content.folder
             write(folder, content.left)
             with _logged(folder / LOG):
                 return _do(content, scratch, tell)
@@ -126,14 +128,14 @@ def write(folder: Path, content: Content) -> None:
 
 def _do(parcel: Parcel, scratch: Path, tell: Callable[..., None]) -> Unseen | None:
     places = {}
-    for number, files in enumerate(parcel.files):
+    for number, (files, copies) in enumerate(zip(parcel.files, parcel.copies, strict=True)):
         if files.seen():
             places[files.root] = files.root
-        elif files.root in parcel.copies:
-            places[files.root] = _unpack(scratch / f"files{number}", parcel.copies[files.root])
+        elif copies is not None:
+            places[files.root] = _unpack(scratch / ".files" / str(number), copies)
         else:
-            return Unseen(files.root)
-    folder = scratch / "run" / parcel.folder
+            return Unseen(number)
+    folder = scratch / parcel.run / parcel.folder
     sent: dict[str, tuple[int, int]] = {}
     read(folder, sent)
     told = 0.0
@@ -147,7 +149,7 @@ def _do(parcel: Parcel, scratch: Path, tell: Callable[..., None]) -> Unseen | No
             tell("watch", (stage, done, total, detail))
 
     try:
-        parcel.work(scratch / "run", places.__getitem__, watch)
+        parcel.work(scratch / parcel.run, places.__getitem__, watch)
     finally:
         sys.stderr.flush()
         tell("files", read(folder, sent))

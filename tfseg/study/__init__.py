@@ -6,9 +6,8 @@ from typing import Any
 from tfseg.errors import InputError
 from tfseg.study.form import Row, Study
 
-# Li et al., ISBI 2021, sections 3.1 and 4.2: what their tuning ended with. Departures: k folds instead of one split;
-# one weight decay for all networks, where they tuned it for each; validation on a quarter of the training patients, as
-# 70 of 278; which epoch they kept is not said, we keep the best.
+# Li et al., ISBI 2021, sections 3.1 and 4.2: what their tuning ended with. Validation takes a quarter of the training
+# patients, as their 70 of 278.
 _TUNED: dict[str, Any] = {
     "channels": 3,
     "image_size": 256,
@@ -27,6 +26,7 @@ _TUNED: dict[str, Any] = {
     "batch_size": 8,
     "weight_decay": 1e-4,
 }
+_KEPT = "k folds, where the paper has one split; the epoch with the lowest validation loss is kept"
 _QUICK: dict[str, Any] = {"image_size": 32, "folds": 2, "epochs": 2}
 
 
@@ -68,7 +68,6 @@ STUDIES: dict[str, Study] = {
             quick=_QUICK | {"epochs": 12, "batch_size": 4, "learning_rate": 1e-3},
             curves=True,
         ),
-        # Departure: the paper does not say whether its SGD has a momentum; ours has Nesterov's, 0.9.
         Study(
             name="ladder",
             title="The tuning ladder of U-Net",
@@ -97,6 +96,7 @@ STUDIES: dict[str, Study] = {
             columns=("dice", "difference", "hausdorff95"),
             quick=_QUICK,
             quick_seeds=2,
+            departures=f"SGD has Nesterov momentum 0.9, of which the paper says nothing; {_KEPT}",
         ),
         Study(
             name="lighter",
@@ -107,8 +107,8 @@ STUDIES: dict[str, Study] = {
             columns=("parameters", "gmac", "dice", "difference", "hausdorff95", "int8_dice", "int8_loss", "latency"),
             quick=_QUICK,
             ships=True,
+            departures=f"one weight decay for all networks, the paper tunes it for each; {_KEPT}",
         ),
-        # Departure: encoders start from random numbers, the paper's from what they learned on photographs.
         Study(
             name="networks",
             title="U-Net against DeepLab v3+ and FCN",
@@ -117,6 +117,7 @@ STUDIES: dict[str, Study] = {
             rows=_networks("unet", "deeplabv3plus_mobilenet", "deeplabv3plus_resnet101", "fcn32s", "fcn16s", "fcn8s"),
             columns=("parameters", "gmac", "dice", "difference", "hausdorff95"),
             quick=_QUICK,
+            departures=f"encoders start from random numbers; one weight decay for all networks; {_KEPT}",
         ),
         Study(
             name="mobile",
@@ -141,8 +142,8 @@ STUDIES: dict[str, Study] = {
             seeds=1,
             quick=_QUICK | {"batch_size": 8},
             ships=True,
+            departures="k folds, where the paper has one split; weight decay 0.01, which the paper does not name",
         ),
-        # The paper names the network, the data and the cascade; loss, optimizer and rate it does not name are ours.
         Study(
             name="liver",
             title="Two Mobile U-Nets in cascade: liver, region of interest, tumour",
@@ -167,6 +168,8 @@ STUDIES: dict[str, Study] = {
             seeds=1,
             quick={"image_size": 48, "folds": 2, "epochs": 4, "learning_rate": 3e-3},
             work="liver:liver",
+            departures="loss, optimizer, rate and augmentation, which the paper does not name; k folds of patients and "
+            "scores by volume, where it has slices",
         ),
     )
 }

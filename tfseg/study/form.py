@@ -48,7 +48,7 @@ class Study:
         several: whether one table holds all of `datasets`.
         ships: whether its table holds the int8 files: their scores, and their latency on this computer.
         curves: whether its page shows the curves of the first run.
-        opened: whether its data are opened before its work begins, or its work does that.
+        departures: of its recipe from the paper, in words.
         work: "module:function" below tfseg.study that takes an Order and returns the content of study.json.
     """
 
@@ -64,7 +64,7 @@ class Study:
     several: bool = False
     ships: bool = False
     curves: bool = False
-    opened: bool = True
+    departures: str = ""
     work: str = "work:run_rows"
 
     def load(self) -> Callable[["Order"], dict[str, Any]]:
@@ -80,8 +80,7 @@ class Order:
     Attributes:
         study: which.
         out: the study's folder, locked by the caller: run folders in runs/, latencies in latency/.
-        roots: where each data set lies, by name; None where nothing was named or found, so that it is to be simulated.
-        sources: the data sets by name, opened, in the order of the table; empty where the study opens them itself.
+        sources: the data sets by name, opened, in the order of the table.
         quick: whether sizes are those of `Study.quick`.
         seeds: their numbers.
         rows: those that are asked for.
@@ -94,7 +93,6 @@ class Order:
 
     study: Study
     out: Path
-    roots: Mapping[str, Path | None]
     sources: Mapping[str, Source]
     quick: bool
     seeds: tuple[int, ...]

@@ -26,11 +26,10 @@ CAUTION = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Column:
-    """One figure of a row: its heading, how ours is written, and whether papers publish it, too."""
+    """One figure of a row: its heading, and how it is written, ours or a published one."""
 
     heading: str
     text: Callable[[Any], str]
-    published: bool = True
 
 
 def _score(digits: int, scale: float = 1) -> Callable[[Any], str]:
@@ -71,7 +70,7 @@ def _fps(value: Any) -> str:
 
 COLUMNS: dict[str, Column] = {
     "parameters": Column(heading="Parameters", text=lambda value: value if isinstance(value, str) else f"{value:,}"),
-    "gmac": Column(heading="GMAC", text="{:.2f}".format, published=False),
+    "gmac": Column(heading="GMAC", text="{:.2f}".format),
     "dice": Column(heading="Dice", text=_score(3)),
     "iou": Column(heading="IoU", text=_score(3)),
     "accuracy": Column(heading="Accuracy", text=_score(3)),
@@ -79,10 +78,10 @@ COLUMNS: dict[str, Column] = {
     "efficiency": Column(heading="Efficiency", text=_score(3)),
     "loss": Column(heading="Loss", text=_score(3)),
     "hausdorff95": Column(heading="HD95", text=_score(2)),
-    "difference": Column(heading="Dice less the first row's", text=_difference, published=False),
-    "int8_dice": Column(heading="Dice, int8", text=_score(3), published=False),
-    "int8_loss": Column(heading="int8 less fp32", text=_score(4), published=False),
-    "latency": Column(heading="int8, ms", text=_latency, published=False),
+    "difference": Column(heading="Dice less the first row's", text=_difference),
+    "int8_dice": Column(heading="Dice, int8", text=_score(3)),
+    "int8_loss": Column(heading="int8 less fp32", text=_score(4)),
+    "latency": Column(heading="int8, ms", text=_latency),
     "fps": Column(heading="FPS", text=_fps),
 }
 
@@ -90,11 +89,7 @@ COLUMNS: dict[str, Column] = {
 def table(study: Mapping[str, Any]) -> Table:
     """Return the table of a study.json: a figure that was not run is an empty cell, one not published a dash."""
     columns = [name for name in study["columns"] if any(name in row["ours"] for row in study["rows"])]
-    theirs = [
-        name
-        for name in study["columns"]
-        if COLUMNS[name].published and any(name in row["published"] for row in study["rows"])
-    ]
+    theirs = [name for name in study["columns"] if any(name in row["published"] for row in study["rows"])]
     several = len({row["data"] for row in study["rows"]}) > 1
     rows = []
     for row in study["rows"]:
@@ -157,6 +152,8 @@ def _note(study: Mapping[str, Any], published: bool) -> str:
     if published:
         about = study["published"]
         words.append(f"Published: {about['source']}; {about['data']}: compare orders, not values.")
+        if study["departures"]:
+            words.append(f"Departures: {study['departures']}.")
     if study["phantom"]:
         words.append("PHANTOM: simulated images, no patients.")
     return " ".join(words)
@@ -165,7 +162,11 @@ def _note(study: Mapping[str, Any], published: bool) -> str:
 def _page(study: Mapping[str, Any], shown: Table, folder: Path) -> str:
     whole = markup.table(shown.title, shown.header, shown.rows)
     links = (
-        element("li", element("a", name, href=f"{name}/{runs.REPORT}")) for row in study["rows"] for name in row["runs"]
+        element(
+            "li", element("a", name, href=f"{name}/{runs.REPORT}") if (folder / name / runs.REPORT).exists() else name
+        )
+        for row in study["rows"]
+        for name in row["runs"]
     )
     curves = training(read_record(folder / study["rows"][0]["runs"][0])) if study["curves"] else ""
     sections = [

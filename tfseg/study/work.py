@@ -41,7 +41,7 @@ def run_rows(order: Order) -> dict[str, Any]:
     plans = [plan for line in lines for plan in line.plans]
     summaries = run_plans(plans, engine=order.engine, command=order.command, watch=order.watch)
     for plan in plans:
-        if not (plan.run / runs.REPORT).exists():
+        if not order.quick and not (plan.run / runs.REPORT).exists():
             write_report(plan.run)
     by_run = dict(zip((plan.run for plan in plans), summaries, strict=True))
     latencies = _latencies(order, lines) if order.study.ships else {}
@@ -79,6 +79,9 @@ def about(order: Order) -> dict[str, Any]:
         "seeds": list(order.seeds),
         "columns": list(order.study.columns),
         "curves": order.study.curves,
+        "departures": order.study.departures
+        if order.base is None
+        else "the settings are not the paper's, but a file's",
         "data": {name: source.about() for name, source in order.sources.items()},
         "cpu": machine.this().cpu,
     } | {key: kept[key] for key in ("command", "versions", "git_commit", "host")}
