@@ -9,6 +9,8 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
+import tfseg.scans.video  # noqa: F401 - FFmpeg is told once how much to say, before any test opens a video
+
 
 @pytest.fixture(scope="session")
 def write_dicom():
