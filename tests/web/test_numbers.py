@@ -13,7 +13,7 @@ from tfseg.demo.page import folder
 from tfseg.postprocess import binarize, keep_largest
 
 RUNNER = Path(__file__).with_name("numbers.mjs")
-SHAPES = [(420, 580, 64), (64, 64, 64), (720, 1280, 256), (100, 33, 64), (33, 100, 64), (40, 30, 64), (101, 77, 50)]
+SHAPES = [(210, 290, 64), (64, 64, 64), (180, 320, 37), (100, 33, 64), (33, 100, 64), (40, 30, 64), (101, 77, 50)]
 
 
 @pytest.fixture(scope="module")
