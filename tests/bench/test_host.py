@@ -231,7 +231,6 @@ BAD = [
     pytest.param(["a.tflite", "--delegate", "npu"], "argument --delegate: invalid choice: 'npu'", id="delegate"),
     pytest.param(["a.tflite", "--serial", "1"], "--serial goes with --target android", id="serial"),
     pytest.param(["a.tflite", "--prepare"], "--prepare goes with --target android", id="prepare"),
-    pytest.param([], "the following arguments are required: FILE", id="nothing"),
 ]
 
 
