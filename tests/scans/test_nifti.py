@@ -99,7 +99,11 @@ def test_voxels_that_are_no_numbers_are_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "the file is empty"), (b"hello" * 100, "not a NIfTI volume"), (gzip.compress(b"no", mtime=0), "not a NIfTI volume")],
+    [
+        (b"", "the file is empty"),
+        (b"hello" * 100, "not a NIfTI volume"),
+        (gzip.compress(b"no", mtime=0), "not a NIfTI volume"),
+    ],
 )
 def test_what_is_no_volume_is_refused(tmp_path, content, message):
     path = tmp_path / ("x.nii.gz" if content[:2] == b"\x1f\x8b" else "x.nii")
