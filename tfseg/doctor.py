@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from tfseg.places import device_side
+from tfseg.places import device_side, npm_command
 from tfseg.probe import SIGN
 
 OK, MISSING, BROKEN = "ok", "missing", "broken"
@@ -258,11 +258,8 @@ def _install(debian: str, homebrew: str) -> str:
 
 def _web() -> Part:
     """LiteRT for the browser, from npm."""
-    root = device_side() / "web"
-    about = root / "node_modules" / "@litertjs" / "core" / "package.json"
-    checkout = (device_side().parent / "Makefile").is_file()
-    remedy = "make demo-web" if checkout else f"npm ci --omit=dev --prefix {root}"
-    told = {"name": "@litertjs/core", "needed_for": "tfseg demo", "remedy": remedy}
+    about = device_side() / "web" / "node_modules" / "@litertjs" / "core" / "package.json"
+    told = {"name": "@litertjs/core", "needed_for": "tfseg demo", "remedy": npm_command()}
     return _read(about, lambda text: json.loads(text)["version"], **told)
 
 

@@ -12,3 +12,13 @@ def device_side() -> Path:
     package = Path(__file__).parent
     inside = package / "tflite"
     return inside if inside.is_dir() else package.parent / "tflite"
+
+
+def npm_command() -> str:
+    """Return the line that gets LiteRT for the web, which the live demo needs: make's in a checkout, else npm's.
+
+    >>> npm_command()
+    'make demo-web'
+    """
+    checkout = (device_side().parent / "Makefile").is_file()
+    return "make demo-web" if checkout else f"npm ci --omit=dev --prefix {device_side() / 'web'}"

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from tfseg import __version__
 from tfseg.errors import InputError
 from tfseg.lite import metadata
-from tfseg.places import device_side
+from tfseg.places import device_side, npm_command
 
 LIST = "/demo.json"
 CLIP = "/clip.webm"
@@ -65,8 +65,7 @@ def litert(root: Path) -> Path:
     modules = root / "node_modules" / "@litertjs"
     if (modules / "core" / "dist" / "index.js").is_file() and (modules / "wasm-utils" / "dist" / "index.js").is_file():
         return modules
-    how = "make demo-web" if (root.parents[1] / "Makefile").is_file() else f"npm ci --omit=dev --prefix {root}"
-    raise InputError(f"{modules}: LiteRT for the web is not there; get it from npm: {how}")
+    raise InputError(f"{modules}: LiteRT for the web is not there; get it from npm: {npm_command()}")
 
 
 def answers(root: Path, models: Sequence[Path], clip: Clip) -> dict[str, Answer]:
