@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tfseg import doctor
+from tfseg import doctor, places
 from tfseg.cli import main
 from tfseg.doctor import BROKEN, MISSING, OK, Part
 
@@ -138,7 +138,8 @@ def test_credentials_are_looked_for_and_never_shown(tmp_path, monkeypatch):
 
 def test_the_pages_runtime_has_the_version_of_its_package(tmp_path, monkeypatch):
     assert doctor._web().remedy in ("", "make demo-web")  # of the checkout
-    monkeypatch.setattr(doctor, "device_side", lambda: tmp_path)
+    for module in (doctor, places):
+        monkeypatch.setattr(module, "device_side", lambda: tmp_path)
     assert (doctor._web().state, doctor._web().remedy) == (MISSING, f"npm ci --omit=dev --prefix {tmp_path}/web")
     about = tmp_path / "web/node_modules/@litertjs/core/package.json"
     about.parent.mkdir(parents=True)
