@@ -81,6 +81,16 @@ def check_masks(page, file, tmp_path):
     return np.asarray(Image.open(files["frame"]).convert("L")), found
 
 
+def settled_time(page):
+    """The time that the page names, once it has stayed the same for a second: a busy machine shows a step late."""
+    time = page.locator("#time")
+    said, same = time.inner_text(), 0
+    while same < 10:
+        page.wait_for_timeout(100)
+        said, same = (said, same + 1) if time.inner_text() == said else (time.inner_text(), 0)
+    return float(said.split()[0])
+
+
 def test_the_test_video_is_segmented_as_python_does_it(demo, visit, networks, clip, tmp_path):
     """The quick one of these tests: one file, one source, freeze, step, save."""
     page = visit(demo(networks["int8"]))
@@ -89,11 +99,10 @@ def test_the_test_video_is_segmented_as_python_does_it(demo, visit, networks, cl
     page.locator("#freeze").click()
     page.locator("#step-next").click()
     until(page, "document.getElementById('aloud').textContent.startsWith('Frozen')")
-    before = float(page.locator("#time").inner_text().split()[0])
+    before = settled_time(page)
     page.locator("#step-next").click()
     until(page, f"parseFloat(document.getElementById('time').textContent) !== {before}")
-    page.wait_for_timeout(300)
-    after = float(page.locator("#time").inner_text().split()[0])
+    after = settled_time(page)
     assert (after - before) % 2 == pytest.approx(1 / RATE, abs=0.011)  # the text has two digits; the clip is 2 s long
     frame, found = check_masks(page, networks["int8"], tmp_path)
     video = cv2.VideoCapture(str(clip))
