@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import numpy as np
@@ -118,6 +119,68 @@ def write_folder() -> Callable[..., Path]:
         return root
 
     return write
+
+
+@pytest.fixture(scope="session")
+def write_dicom() -> Callable[..., Path]:
+    """Write DICOM files as scanners do, with a patient who must not be found again."""
+    from pydicom import Dataset
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+    def write(path: Path, pixels: np.ndarray, *, sop_class: str = CTImageStorage, **more: Any) -> Path:
+        """Write `pixels`, (H, W), (H, W, 3) or, with NumberOfFrames, (D, H, W) or (D, H, W, 3)."""
+        colour = pixels.shape[-1] == 3
+        file = Dataset()
+        file.file_meta = FileMetaDataset()
+        file.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        file.SOPClassUID, file.SOPInstanceUID = sop_class, generate_uid()
+        file.StudyInstanceUID, file.SeriesInstanceUID = (
+            generate_uid(entropy_srcs=["1"]),
+            generate_uid(entropy_srcs=["2"]),
+        )
+        file.PatientName, file.PatientID, file.PatientBirthDate = "Doelittle^Jane", "4711-0815", "19700101"
+        file.ReferringPhysicianName, file.InstitutionName, file.StudyDate = "Housing^Greg", "Plainsboro", "20260102"
+        file.AccessionNumber, file.PatientSex, file.Modality = "ACC99", "F", "CT"
+        file.Rows, file.Columns = pixels.shape[-3:-1] if colour else pixels.shape[-2:]
+        file.SamplesPerPixel, file.PhotometricInterpretation = (3, "RGB") if colour else (1, "MONOCHROME2")
+        if colour:
+            file.PlanarConfiguration = 0
+        file.BitsAllocated = file.BitsStored = 8 * pixels.itemsize
+        file.HighBit, file.PixelRepresentation = file.BitsStored - 1, int(pixels.dtype.kind == "i")
+        for name, value in more.items():
+            setattr(file, name, value)
+        file.PixelData = pixels.tobytes()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file.save_as(path, enforce_file_format=True)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def nerve(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of simulated nerves: 8 patients, 16 images."""
+    from tfseg.data.phantom import generate
+
+    root = tmp_path_factory.mktemp("data") / "nerve"
+    generate("nerve", root, subjects=8, frames=2)
+    return root
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A Ray cluster of two nodes on this machine's network, each with as many CPUs, by its own account, as it has."""
+    pytest.importorskip("ray", reason="needs Ray: pip install 'tfseg[ray]'")
+    from ray.cluster_utils import Cluster
+
+    heed = {"worker_niceness": 0}  # else all that a busy machine does beside these tests comes first
+    room = {"num_cpus": len(os.sched_getaffinity(0))}
+    head = room | {"include_dashboard": False, "_system_config": heed}
+    nodes = Cluster(initialize_head=True, head_node_args=head)
+    nodes.add_node(**room)
+    yield nodes
+    nodes.shutdown()
 
 
 @pytest.fixture

@@ -27,20 +27,6 @@ KFOLD = (
 )
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    """Two nodes on this machine's network, each with as many CPUs, by its own account, as the machine has."""
-    from ray.cluster_utils import Cluster
-
-    heed = {"worker_niceness": 0}  # else all that a busy machine does beside these tests comes first
-    room = {"num_cpus": len(os.sched_getaffinity(0))}
-    head = room | {"include_dashboard": False, "_system_config": heed}
-    nodes = Cluster(initialize_head=True, head_node_args=head)
-    nodes.add_node(**room)
-    yield nodes
-    nodes.shutdown()
-
-
 @pytest.fixture
 def piece(tmp_path):
     """Make a piece of work in a run folder of its own."""
@@ -182,15 +168,6 @@ def test_an_address_where_something_else_listens(monkeypatch, answer):
         with pytest.raises(InputError, match="no Ray cluster answers there"):
             Ray(address=f"127.0.0.1:{server.getsockname()[1]}").check()
         done.result()
-
-
-@pytest.fixture(scope="module")
-def nerve(tmp_path_factory):
-    from tfseg.data.phantom import generate
-
-    root = tmp_path_factory.mktemp("data") / "nerve"
-    generate("nerve", root, subjects=8, frames=2)
-    return root
 
 
 @pytest.fixture(scope="module")

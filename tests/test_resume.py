@@ -24,15 +24,6 @@ def outcome(run: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def nerve(tmp_path_factory):
-    from tfseg.data.phantom import generate
-
-    root = tmp_path_factory.mktemp("data") / "nerve"
-    generate("nerve", root, subjects=8, frames=2)
-    return root
-
-
-@pytest.fixture(scope="module")
 def reference(tfseg, nerve, tmp_path_factory):
     """A run that nobody disturbed: its folder and how long it took."""
     run = tmp_path_factory.mktemp("reference") / "run"

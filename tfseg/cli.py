@@ -311,7 +311,13 @@ def _study_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _engine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--engine", choices=("local", "ray"), default="local", help="this process (default), or a Ray cluster"
+        "--engine", choices=("local", "ray"), default="local", help="this computer (default), or a Ray cluster"
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="so many folds at a time on this computer, each with its share of the CPUs (default 1; with --quick all)",
     )
     parser.add_argument("--ray-address", metavar="ADDRESS", help="HOST:PORT of its head; else the one this host is in")
     parser.add_argument(

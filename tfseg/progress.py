@@ -3,8 +3,10 @@
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
+
+_TELL_S = 0.25  # how often a sparing Watch is told
 
 
 class Watch(Protocol):
@@ -13,6 +15,19 @@ class Watch(Protocol):
     def __call__(self, stage: str, done: int, total: int, detail: str = "") -> None:
         """Work is `done` of `total` in `stage`; a new `detail` is worth a line of its own."""
         ...
+
+
+def sparing(tell: Callable[[tuple[str, int, int, str]], None]) -> Watch:
+    """Return a Watch that passes on (stage, done, total, detail): each detail and end, and now and then the rest."""
+    told = 0.0
+
+    def watch(stage: str, done: int, total: int, detail: str = "") -> None:
+        nonlocal told
+        if detail or done == total or time.monotonic() > told + _TELL_S:
+            told = time.monotonic()
+            tell((stage, done, total, detail))
+
+    return watch
 
 
 def silent(stage: str, done: int, total: int, detail: str = "") -> None:

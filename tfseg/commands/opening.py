@@ -43,19 +43,25 @@ def open_data(recipe: Recipe, root: Path, watch: "Watch") -> "Source":
     )
 
 
-def open_engine(arguments: argparse.Namespace) -> "Engine":
-    """Return the engine that the arguments of `_engine_arguments` name; InputError where it is not there."""
+def open_engine(arguments: argparse.Namespace, *, workers: int = 1) -> "Engine":
+    """Return the engine that the arguments of `_engine_arguments` name, here with so many workers if they name none.
+
+    Raises:
+        InputError: it is not there, or they do not fit together.
+    """
     from tfseg.engine import Local, Ray
 
     names = {"ray_address": "address", "ray_cpus": "cpus", "ray_gpus": "gpus"}
     given = {key: value for name, key in names.items() if (value := getattr(arguments, name)) is not None}
     if arguments.engine == "ray":
+        if arguments.workers is not None:
+            raise InputError("--workers is for --engine local; on a cluster --ray-cpus says how many folds find room")
         ray = Ray(**given)
         ray.check()
         return ray
     if given:
         raise InputError(f"--ray-{next(iter(given))} is for --engine ray")
-    return Local()
+    return Local(workers=workers if arguments.workers is None else arguments.workers)
 
 
 def newest_run() -> Path:

@@ -22,6 +22,7 @@ QUICK_SUBJECTS, QUICK_FRAMES = 16, 2  # 32 images: half of them, less a quarter,
 def study(arguments: argparse.Namespace) -> None:
     """tfseg study."""
     from tfseg import runs
+    from tfseg.engine import cpus_here
     from tfseg.progress import progress
     from tfseg.study import form, study
 
@@ -32,7 +33,8 @@ def study(arguments: argparse.Namespace) -> None:
     form.refuse_varied(asked, overrides)
     rows, seeds = _rows(asked, arguments.models), _seeds(asked, arguments)
     roots = _roots(asked, arguments)
-    engine = open_engine(arguments)
+    # Trainings of seconds are mostly Python at work, which keeps one CPU busy.
+    engine = open_engine(arguments, workers=cpus_here() if arguments.quick else 1)
     out = arguments.out or Path("studies") / "-".join([asked.name, *(["quick"] if arguments.quick else [])])
     form.refuse_foreign(out)
     keys = {**(asked.recipe if base is None else base), **overrides}

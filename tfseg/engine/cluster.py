@@ -18,20 +18,12 @@ from typing import Any, TextIO, cast
 from tfseg import runs
 from tfseg.engine import worker
 from tfseg.engine.board import Board
-from tfseg.engine.piece import Files, Piece
+from tfseg.engine.piece import LOG, THREADS, Files, Piece, cpus_here
 from tfseg.errors import InputError, WorkError
 from tfseg.progress import Watch
 
 _POLL_S = 0.2
 _ANSWER_S = 10  # a cluster that is up answers in a fraction of one
-_THREADS = "TF_NUM_INTRAOP_THREADS"  # TensorFlow's own variable
-
-
-def cpus_here() -> int:
-    """Return how many threads TensorFlow computes with in this process; the last digits of its sums depend on it."""
-    if os.environ.get(_THREADS):
-        return int(os.environ[_THREADS])
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -151,7 +143,7 @@ class _Desk:
             left=[(name, data) for name, data in left if not name.startswith(runs.PREDICTIONS)],
         )
         tell = functools.partial(_tell, self._mailbox, attempt)
-        settings = {_THREADS: str(self._engine.cpus)}
+        settings = {THREADS: str(self._engine.cpus)}
         self._out[self._do.remote([ray.put(parcel)], settings, self._versions, tell)] = index
 
     def _read_letters(self) -> None:
@@ -187,7 +179,7 @@ class _Desk:
 
     def _lost(self, index: int, reason: str) -> None:
         """Send a piece out again, unless too many workers were lost with it or none is left for it."""
-        piece, log = self._pieces[index], self._pieces[index].run / self._pieces[index].folder / worker.LOG
+        piece, log = self._pieces[index], self._pieces[index].run / self._pieces[index].folder / LOG
         self._tries[index] += 1
         if self._tries[index] > self._engine.losses:
             raise WorkError(f"{piece.name}: {self._tries[index]} workers were lost with it ({reason}; see {log})")

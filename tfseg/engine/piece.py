@@ -1,12 +1,17 @@
 """A piece of work that needs no other, and leaves all that it does in a folder of its own."""
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Generator, Sequence
+import os
+import sys
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from tfseg.progress import Watch
 
+LOG = "worker.log"  # in the folder of a piece: what the process printed that did it, where that is another one
+THREADS = "TF_NUM_INTRAOP_THREADS"  # TensorFlow's own variable
 Where = Callable[[Path], Path]  # from the root of `Files` to where these lie on the machine at work
 
 
@@ -52,3 +57,27 @@ class Engine(Protocol):
     def run(self, pieces: Sequence[Piece], *, watch: Watch) -> Generator[Piece]:
         """Do all pieces, and yield each as soon as its folder in its run holds all that it leaves."""
         ...
+
+
+def cpus_here() -> int:
+    """Return how many threads TensorFlow computes with in this process; the last digits of its sums depend on it."""
+    if os.environ.get(THREADS):
+        return int(os.environ[THREADS])
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def logged(path: Path) -> Iterator[None]:
+    """Append what is printed, by whatever language, to a file."""
+    kept = os.dup(1), os.dup(2)
+    try:
+        with path.open("ab") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for stream, copy in enumerate(kept, 1):
+            os.dup2(copy, stream)
+            os.close(copy)

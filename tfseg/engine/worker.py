@@ -11,18 +11,14 @@ import os
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tfseg import runs
-from tfseg.engine.piece import Files, Where
+from tfseg.engine.piece import LOG, Files, Where, logged
 from tfseg.errors import InputError, WorkError
-from tfseg.progress import Watch
-
-LOG = "worker.log"  # in the folder of a piece: what its worker printed
-_TELL_S = 0.25  # how often a worker says how far it is
+from tfseg.progress import Watch, sparing
 
 Content = list[tuple[str, bytes]]  # names relative to a folder, in the order in which they were written
 
@@ -94,7 +90,7 @@ def do(
             content: Any = ray.get(parcel[0])
             folder = scratch / content.run / content.folder
             write(folder, content.left)
-            with _logged(folder / LOG):
+            with logged(folder / LOG):
                 return _do(content, scratch, tell)
         except (InputError, WorkError) as error:
             return error
@@ -138,15 +134,12 @@ def _do(parcel: Parcel, scratch: Path, tell: Callable[..., None]) -> Unseen | No
     folder = scratch / parcel.run / parcel.folder
     sent: dict[str, tuple[int, int]] = {}
     read(folder, sent)
-    told = 0.0
+    seen = sparing(lambda words: tell("watch", words))
 
     def watch(stage: str, done: int, total: int, detail: str = "") -> None:
-        nonlocal told
         if detail:
             tell("files", read(folder, sent))
-        if detail or done == total or time.monotonic() > told + _TELL_S:
-            told = time.monotonic()
-            tell("watch", (stage, done, total, detail))
+        seen(stage, done, total, detail)
 
     try:
         parcel.work(scratch / parcel.run, places.__getitem__, watch)
@@ -196,20 +189,3 @@ def _alive(process: int) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-@contextlib.contextmanager
-def _logged(path: Path) -> Iterator[None]:
-    """Append what is printed, by whatever language, to a file."""
-    kept = os.dup(1), os.dup(2)
-    try:
-        with path.open("ab") as file:
-            os.dup2(file.fileno(), 1)
-            os.dup2(file.fileno(), 2)
-        yield
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        for stream, copy in enumerate(kept, 1):
-            os.dup2(copy, stream)
-            os.close(copy)
