@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from pydicom import dcmread
-from pydicom.uid import UltrasoundMultiFrameImageStorage
+from pydicom.uid import CTImageStorage, UltrasoundMultiFrameImageStorage
 
 from tfseg import cli
 from tfseg.models.files import Card, save
@@ -127,6 +127,28 @@ def test_a_series_becomes_a_segmentation_without_the_patient(networks, scans, tm
     assert len(frames) == 4  # slices without a liver are left out
     np.testing.assert_array_equal(frames[str(source.SOPInstanceUID)], body()[2] == 100)
     assert [item.SegmentLabel for item in segmentation.SegmentSequence] == ["liver"]
+
+
+@pytest.mark.parametrize("lone", [{}, {"FrameOfReferenceUID": "1.2.3"}, {"PixelSpacing": [1, 2]}])
+def test_images_that_do_not_say_where_in_the_patient_they_are(networks, write_dicom, tmp_path, lone, capsys):
+    """As after some anonymisations: a lone slice without a place, a series without frame of reference or thickness."""
+    lone = write_dicom(tmp_path / "lone.dcm", body()[2], **lone)
+    for k, plane in enumerate(body()):
+        place = {"ImagePositionPatient": [0, 0, 5.0 * k], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}
+        write_dicom(tmp_path / "series" / f"{k}.dcm", plane, PixelSpacing=[1, 2], **place)
+        write_dicom(tmp_path / "lost" / f"{k}.dcm", plane, **place)
+    assert main("predict", networks / "liver.keras", lone, tmp_path / "series", "--out", tmp_path / "out") == 0
+    lone, series = sorted((tmp_path / "out").iterdir(), key=lambda path: path.name != "lone_seg.dcm")
+    one, many = dcmread(lone), dcmread(series)
+    np.testing.assert_array_equal(one.pixel_array, body()[2] == 100)
+    (source,) = one.PerFrameFunctionalGroupsSequence[0].DerivationImageSequence[0].SourceImageSequence
+    of_series = one.ReferencedSeriesSequence[0].ReferencedInstanceSequence[0]
+    assert {source.ReferencedSOPClassUID, of_series.ReferencedSOPClassUID} == {CTImageStorage}
+    assert "FrameOfReferenceUID" not in one
+    assert many.NumberOfFrames == 4
+    assert many.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SliceThickness == 5
+    assert main("predict", networks / "liver.keras", tmp_path / "lost", "--out", tmp_path / "none") == 2
+    assert "a slice has no PixelSpacing" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_clip_and_a_film(networks, scans, tmp_path, capfd):

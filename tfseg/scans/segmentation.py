@@ -19,6 +19,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import UID, UltrasoundImageStorage, generate_uid
 
 from tfseg import __version__
+from tfseg.errors import InputError
 from tfseg.runs import replacing
 
 _KEPT = (
@@ -26,6 +27,7 @@ _KEPT = (
     *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation"),
     *("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness", "SpacingBetweenSlices"),
 )
+_PLACE = ("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient")
 _GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 _PLACES = ("PixelMeasuresSequence", "PlanePositionSequence", "PlaneOrientationSequence")
 _NAME = "ANONYMOUS"
@@ -43,6 +45,9 @@ def write_segmentation(
         path: where it goes.
         classes: a segment each.
         network: the name of what drew it.
+
+    Raises:
+        InputError: the slices of a series do not say where they lie.
     """
     sources = [_nameless(header) for header in headers]
     algorithm = highdicom.AlgorithmIdentificationSequence(
@@ -59,10 +64,16 @@ def write_segmentation(
         )
         for k, name in enumerate(classes, 1)
     ]
-    clip = len(headers) == 1 and len(mask) > 1 and _GROUPS[1] not in sources[0]
+    enhanced = _GROUPS[1] in sources[0]
+    clip = len(headers) == 1 and len(mask) > 1 and not enhanced
     if clip:
-        sources[0].SOPClassUID = UltrasoundImageStorage  # its first frame; `_spread` names the clip itself
-        del sources[0].NumberOfFrames
+        del sources[0].NumberOfFrames  # to begin with, its first frame
+    if len(sources) > 1:
+        _complete(sources, path)
+    elif clip or not (enhanced or _says(sources[0], "FrameOfReferenceUID", "SliceThickness", *_PLACE)):
+        sources[0].SOPClassUID = UltrasoundImageStorage  # which needs no place in the patient; `_refer` names its own
+        for name in ("FrameOfReferenceUID", *_PLACE):
+            sources[0].pop(name, None)
     segmentation = Segmentation(
         source_images=sources,
         pixel_array=mask[:1] if clip else mask,
@@ -81,13 +92,41 @@ def write_segmentation(
         omit_empty_frames=not clip and bool(mask.any()),
     )
     if clip:
-        _spread(segmentation, mask, headers[0].SOPClassUID)
+        _spread(segmentation, mask)
+    if len(headers) == 1:
+        _refer(segmentation, headers[0].SOPClassUID)
     with replacing(path) as temporary:
         segmentation.save_as(temporary)
     return path
 
 
-def _spread(segmentation: Dataset, mask: np.ndarray, sop_class: UID) -> None:
+def _says(header: Dataset, *names: str) -> bool:
+    return all(name in header and header[name].value not in (None, "") for name in names)
+
+
+def _complete(slices: Sequence[Dataset], path: Path) -> None:
+    """Add what a series may leave out and its slices tell: their common frame of reference, and how thick they are."""
+    for header in slices:
+        if not _says(header, *_PLACE):
+            missing = next(name for name in _PLACE if not _says(header, name))
+            raise InputError(f"{path.name}: a slice has no {missing}, so nobody can tell where its mask belongs")
+        if not _says(header, "FrameOfReferenceUID"):
+            header.FrameOfReferenceUID = generate_uid(entropy_srcs=[header.SeriesInstanceUID])
+        if not _says(header, "SliceThickness"):
+            first, second = (np.array(header.ImagePositionPatient, float) for header in slices[:2])
+            header.SliceThickness = float(np.linalg.norm(second - first))
+
+
+def _refer(segmentation: Dataset, sop_class: UID) -> None:
+    """Say what kind of object the one file is that the segmentation was made from."""
+    for group in segmentation.PerFrameFunctionalGroupsSequence:
+        for derivation in group.get("DerivationImageSequence", []):
+            for source in derivation.SourceImageSequence:
+                source.ReferencedSOPClassUID = sop_class
+    segmentation.ReferencedSeriesSequence[0].ReferencedInstanceSequence[0].ReferencedSOPClassUID = sop_class
+
+
+def _spread(segmentation: Dataset, mask: np.ndarray) -> None:
     """Turn the segmentation of a clip's first frame into that of all frames that show something (of one, if none do).
 
     highdicom writes several frames only where each has a place in the patient, and those of a clip have none.
@@ -97,8 +136,7 @@ def _spread(segmentation: Dataset, mask: np.ndarray, sop_class: UID) -> None:
     groups = []
     for k, frame in shown or [(0, 0)]:
         group = copy.deepcopy(templates[k])
-        source = group.DerivationImageSequence[0].SourceImageSequence[0]
-        source.ReferencedSOPClassUID, source.ReferencedFrameNumber = sop_class, int(frame) + 1
+        group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber = int(frame) + 1
         content = group.FrameContentSequence[0]
         content.StackID, content.InStackPositionNumber = "1", int(frame) + 1
         content.DimensionIndexValues = [k + 1, int(frame) + 1]
@@ -110,7 +148,6 @@ def _spread(segmentation: Dataset, mask: np.ndarray, sop_class: UID) -> None:
     segmentation.PerFrameFunctionalGroupsSequence = groups
     segmentation.NumberOfFrames = len(groups)
     segmentation.SegmentsOverlap = "UNDEFINED"
-    segmentation.ReferencedSeriesSequence[0].ReferencedInstanceSequence[0].ReferencedSOPClassUID = sop_class
     pixels = np.stack([mask[frame, ..., k] for k, frame in shown or [(0, 0)]])
     segmentation.PixelData = pack_bits(pixels, pad=True)
 
