@@ -9,11 +9,13 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tfseg.config import Recipe
 from tfseg.metrics import COLUMNS, read_rows, score
 
 TRAINING = ("--image-size", "32", "--epochs", "3", "--folds", "2", "--batch-size", "4", "--set", "learning_rate=1e-3")
@@ -242,6 +244,23 @@ def test_train_is_the_first_fold_alone(tfseg, data, tmp_path):
     rows = read_rows(tmp_path / "run" / "metrics.csv")
     assert {row.fold for row in rows} == {"0"}
     assert not (tmp_path / "run" / "fold_1").exists()
+
+
+def test_precision_auto_is_what_the_processor_is_made_for_and_the_run_says_which(tfseg, data, tmp_path):
+    words = ("train", "--dataset", "folder", "--data", data, *TRAINING, "--epochs", "1", "--set", "precision=auto")
+    said = tfseg(*words, "--out", tmp_path / "run").stderr
+    listed = Path("/proc/cpuinfo")
+    able = listed.exists() and re.search(r"\b(avx512_bf16|amx_bf16)\b", listed.read_text()) is not None
+    precision = "bfloat16" if able else "float32"
+    assert f'\nprecision = "{precision}"\n' in (tmp_path / "run" / "recipe.toml").read_text()
+    assert f"precision = {precision}: this processor has" in said
+    tfseg(*words, "--out", tmp_path / "run", "--resume")
+
+
+@pytest.mark.parametrize(("flags", "precision"), [(["avx2"], "float32"), (["amx_bf16", "avx2"], "bfloat16")])
+def test_only_precision_auto_depends_on_the_processor(flags, precision):
+    assert Recipe(precision="auto").settled(flags).precision == precision
+    assert Recipe(precision="bfloat16").settled([]).precision == "bfloat16"
 
 
 def test_without_data_a_run_says_phantom_first_and_everywhere(tfseg, tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import re
 import tomllib
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,7 +18,8 @@ AUGMENTATIONS = ("none", "nerve", "mobile", "probe", "strong")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "cosine", "plateau")
 SELECTIONS = ("last", "best")
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("float32", "bfloat16", "auto")
+BFLOAT16 = ("avx512_bf16", "amx_bf16")  # what Linux calls the instructions that oneDNN multiplies in bfloat16 with
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,9 @@ class Recipe:
         region_margin_mm: how far that box reaches beyond the class on every side, 0 to 1000.
         seed: of folds, weights, order and augmentation.
         precision: "float32", or "bfloat16" to multiply in bfloat16 and keep the weights in float32 (the saved network
-            is a float32 network either way): up to twice as fast where the processor has the instructions.
+            is a float32 network either way): up to twice as fast where the processor has the instructions, many times
+            slower where it has not. "auto" is the one that is faster on the processor that starts the run (see
+            `settled`), which the run then says.
         deterministic: same bytes on every run on the same machine, at some cost in speed.
         deploy: files to convert each fold's network to and to score on the images that it never saw, beside fp32: any
             of "fp16", "dynamic" and "int8".
@@ -155,6 +158,16 @@ class Recipe:
             return cls.from_mapping({**table, **(overrides or {})})
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
+
+    def settled(self, flags: Collection[str]) -> Self:
+        """Return the recipe with the precision that "auto" means on a processor with these vector instructions.
+
+        >>> Recipe(precision="auto").settled(["avx2", "avx512_bf16"]).precision
+        'bfloat16'
+        """
+        if self.precision != "auto":
+            return self
+        return dataclasses.replace(self, precision="bfloat16" if {*BFLOAT16} & {*flags} else "float32")
 
     def to_toml(self) -> str:
         """Return the recipe as TOML, one key a line, in the order of the fields."""

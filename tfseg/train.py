@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from tfseg import losses, models, runs
+from tfseg.bench import machine
 from tfseg.config import Recipe
 from tfseg.data.pipeline import training_batches, validation_batches
 from tfseg.data.pixels import Pixels
@@ -72,7 +73,8 @@ def train(recipe: Recipe, pixels: Pixels, task: Task, *, watch: Watch) -> keras.
     seed = recipe.seed + task.fold
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
-    model = _build(recipe, pixels, "mixed_bfloat16" if recipe.precision == "bfloat16" else "float32")
+    precision = recipe.settled(machine.this().flags).precision
+    model = _build(recipe, pixels, "mixed_bfloat16" if precision == "bfloat16" else "float32")
     if recipe.weights and not (task.folder / STATE).exists():
         load_pretrained(model, recipe.model, recipe.weights)
         keras.utils.set_random_seed(seed)  # building the published network drew numbers

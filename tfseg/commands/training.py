@@ -152,7 +152,18 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
         own = resources.files("tfseg") / "recipes" / f"{overrides.get('dataset', Recipe.dataset)}.toml"
         with resources.as_file(own) as path:
             recipe = Recipe.load(path, overrides=overrides) if path.is_file() else Recipe.from_mapping(overrides)
-    return recipe if "image_size" in overrides else _fitting(recipe)
+    return _settled(recipe if "image_size" in overrides else _fitting(recipe))
+
+
+def _settled(recipe: Recipe) -> Recipe:
+    """Choose the precision where the recipe leaves it to the processor."""
+    from tfseg.bench import machine
+
+    settled = recipe.settled(machine.this().flags)
+    if settled != recipe:
+        why = {"bfloat16": "has", "float32": "has no"}[settled.precision]
+        say(f"precision = {settled.precision}: this processor {why} instructions for bfloat16")
+    return settled
 
 
 def _fitting(recipe: Recipe) -> Recipe:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tfseg import runs
+from tfseg.bench import machine
 from tfseg.config import Recipe
 from tfseg.data.source import Source
 from tfseg.engine import Engine
@@ -109,7 +110,8 @@ class Order:
         shared = study.recipe if self.base is None else self.base
         files = {"deploy": ("int8",)} if study.ships else {}
         keys = {**shared, **files, **row.keys, **(study.quick if self.quick else {}), **self.overrides}
-        return _fitting(Recipe.from_mapping({**keys, "dataset": dataset, "seed": seed}))
+        recipe = Recipe.from_mapping({**keys, "dataset": dataset, "seed": seed})
+        return _fitting(recipe).settled(machine.this().flags)
 
     @property
     def phantom(self) -> bool:
