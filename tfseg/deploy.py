@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
+
 from tfseg import losses, runs
 from tfseg.config import Recipe
 from tfseg.data import folds, frames
@@ -32,7 +34,7 @@ from tfseg.lite import finetune, interpret, metadata
 from tfseg.lite.calibration import Calibration, choose
 from tfseg.lite.convert import Options, convert, one_by_one
 from tfseg.metrics import HOLDOUT, Row, read_rows
-from tfseg.models.files import open_file
+from tfseg.models.files import Card, open_file
 from tfseg.predict import expand
 from tfseg.progress import Watch
 
@@ -50,10 +52,10 @@ def convert_network(job: Job, folder: Path, training: Sequence[str], fold: int |
         fold: of the network; None for the final one.
     """
     paths = _paths(job, folder)
-    for path in paths.values():
-        if not path.exists():
-            options = Options.of(path.stem)
-            runs.write_whole(path, _converted(job, folder / runs.MODEL, options, training, fold))
+    if lacking := [path for path in paths.values() if not path.exists()]:
+        opened = open_file(folder / runs.MODEL)
+        for path in lacking:
+            runs.write_whole(path, _converted(job, opened, Options.of(path.stem), training, fold))
     return {file: interpret.open_file(path)[0] for file, path in paths.items()}
 
 
@@ -89,7 +91,7 @@ def ship(job: Job, options: Options, out: Path) -> dict[str, Any]:
     kept = options == Options.of(options.kind)
     for fold in done:
         folder, training = job.folder(fold), training_part(job, split, fold)[0]
-        content = _converted(job, folder / runs.MODEL, options, training, fold)
+        content = _converted(job, open_file(folder / runs.MODEL), options, training, fold)
         predict = interpret.predict(content, metadata.parse(content, str(folder)))
         new_rows, new_counts = score(job, predict, split[str(fold)], str(fold), file=options.kind)
         old_rows = [row for row in read_rows(folder / runs.METRICS) if row.file != options.kind]
@@ -105,7 +107,7 @@ def ship(job: Job, options: Options, out: Path) -> dict[str, Any]:
     final = job.run / runs.FINAL / runs.MODEL
     fold = None if final.exists() else done[0]
     path = final if fold is None else job.folder(fold) / runs.MODEL
-    content = _converted(job, path, options, training_part(job, split, fold)[0], fold)
+    content = _converted(job, open_file(path), options, training_part(job, split, fold)[0], fold)
     about = dataclasses.replace(metadata.parse(content, str(out)), proof=summary["comparisons"][options.kind])
     runs.write_whole(out, metadata.attach(content, about))
     (job.run / PIXELS).unlink(missing_ok=True)
@@ -204,9 +206,11 @@ def _recipe_of(masking: Masking, source: Source) -> Recipe:
     )
 
 
-def _converted(job: Job, path: Path, options: Options, training: Sequence[str], fold: int | None) -> bytes:
+def _converted(
+    job: Job, opened: tuple[keras.Model, Card], options: Options, training: Sequence[str], fold: int | None
+) -> bytes:
     """Convert a network of the run; an int8 file is calibrated on some of the images that the network learned from."""
-    network, card = open_file(path)
+    network, card = opened
     calibration = _run_calibration(job, training, fold, options) if options.precision == "int8" else None
     course = _course(job, training, fold, options) if options.learns else None
     return convert(

@@ -122,6 +122,49 @@ def test_a_camera_s_bytes_go_in(small: keras.Model, precision: str) -> None:
     np.testing.assert_allclose(both[0], both[1], rtol=0, atol=1e-6 if precision == "fp32" else 0.01)
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_transposed_convolution_that_learned_a_bias_has_no_relu_of_its_own(precision: str) -> None:
+    """GPUs refuse its version 4, which has one; and a bias that two layers have in common is neither's name."""
+    image = keras.Input((16, 16, 3))
+    x = layers.Conv2D(4, 3, padding="same", name="first")(image)
+    x = layers.Conv2DTranspose(4, 3, strides=2, padding="same", activation="relu", name="up")(x)
+    model = keras.Model(image, layers.Conv2D(1, 1, name="logits")(layers.MaxPooling2D(name="pool")(x)))
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.normal(0, 0.3, value.shape) for value in model.get_weights()])
+    for name in ("first", "up"):
+        model.get_layer(name).bias.assign([0.1, -0.1, 0.2, -0.2])
+    content = convert(model, CARD, Options(precision=precision, head="logits"), calibration=images(16))
+    file = File(content)
+    (up,) = [op for op in file.operators if file.kind(op) == "TRANSPOSE_CONV"]
+    assert file.model.operatorCodes[up.opcodeIndex].version == 3
+    relus = [op for op in file.operators if file.kind(op) == "RELU"]
+    assert [list(relu.inputs) for relu in relus] == ([] if precision == "int8" else [list(up.outputs)])
+    assert {layer_of(file.name(int(op.outputs[0]))) for op in (up, *relus)} == {"up"}
+    if precision != "dynamic":
+        assert partitions(content) == 1
+    expected = np.asarray(model(np.stack(pictures(16)).astype(np.float32) / 255))
+    # As a part of the range: the order of sums, and what 11 and 8 bits hold (see TOLERANCES).
+    tolerance = {"fp32": 1e-5, "fp16": 5e-3}.get(precision, 0.05)
+    np.testing.assert_allclose(run(content, pictures(16)[0])[0], expected[0], rtol=0, atol=tolerance * np.ptp(expected))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_one_pixel_is_added_to_a_map_as_it_is(settled: Callable[..., keras.Model], precision: str) -> None:
+    """A shader for the sum of an 8-bit map and a vector does not compile."""
+    image = keras.Input((16, 16, 3))
+    x = layers.Conv2D(8, 3, padding="same", activation="relu", name="first")(image)
+    mean = layers.GlobalAveragePooling2D(keepdims=True, name="mean")(x)
+    both = [layers.Conv2D(8, 1, name="map")(x), layers.Conv2D(8, 1, name="pixel")(mean)]
+    model = settled(keras.Model(image, layers.Conv2D(1, 1, name="logits")(layers.Add(name="sum")(both))))
+    content = convert(model, CARD, Options(precision=precision, head="logits"), calibration=images(16))
+    assert "RESHAPE" not in [File(content).kind(op) for op in File(content).operators]
+    assert partitions(content) == 1
+    expected = np.asarray(model(np.stack(pictures(16)).astype(np.float32) / 255))
+    # As a part of the range: the order of sums, and what 8 bits hold (see TOLERANCES).
+    tolerance = {"fp32": 1e-5, "int8": 0.05}[precision]
+    np.testing.assert_allclose(run(content, pictures(16)[0])[0], expected[0], rtol=0, atol=tolerance * np.ptp(expected))
+
+
 def test_heads_of_one_class(small: keras.Model) -> None:
     x = np.stack(pictures(32)).astype(np.float32) / 255
     logits = np.asarray(small(x))
@@ -268,6 +311,23 @@ class Betainc(layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         return tf.math.betainc(tf.abs(inputs) + 1, tf.abs(inputs) + 2, tf.sigmoid(inputs))
+
+
+def test_a_network_whose_training_diverged_is_refused(settled: Callable[..., keras.Model]) -> None:
+    model = settled(unet((32, 32, 3), 1, widths=(8, 16)))
+    layer = next(layer for layer in model.layers if layer.get_weights())
+    layer.set_weights([np.full_like(value, np.nan) for value in layer.get_weights()])
+    with pytest.raises(InputError, match=f"unet: weights of the layer '{layer.name}' are no finite numbers"):
+        convert(model, CARD, Options(precision="fp32"))
+
+
+def test_a_network_that_overflows_on_a_calibration_image_is_refused(settled: Callable[..., keras.Model]) -> None:
+    model = settled(unet((32, 32, 3), 1, widths=(8, 16)))
+    for layer in model.layers:
+        if isinstance(layer, layers.Conv2D):
+            layer.kernel.assign(1e20 * layer.kernel)
+    with pytest.raises(InputError, match="gives numbers that are not finite on calibration images"):
+        convert(model, CARD, Options(), calibration=images(32))
 
 
 def test_an_operation_without_operator_is_named_with_its_layer(capfd: pytest.CaptureFixture[str]) -> None:

@@ -69,6 +69,12 @@ CASES = {
     "concatenated-then-point": ((concatenated, conv(4), BatchNorm(), layers.ReLU()), 2, None),
     "pooled-then-point": ((pooled, conv(4)), 2, None),
     "scaled-after-moves": ((attended,), 1, None),
+    "narrow-groups": (
+        (conv(32, activation="relu"), GroupedConv2D(32, 3, groups=16, padding="same", use_bias=False)),
+        2,
+        6 * 32 + 9 * 8 * 32,
+    ),
+    "narrow-groups-with-more-results": ((layers.ReLU(), GroupedConv2D(12, 3, groups=2, padding="same")), 1, 9 * 6 * 12),
     "dropout": ((conv(4), layers.Dropout(0.5), layers.SpatialDropout2D(0.5), layers.ReLU()), 1, None),
 }
 

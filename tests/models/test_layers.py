@@ -103,21 +103,24 @@ def test_grouped_conv_keeps_groups_apart() -> None:
 WITHOUT_ONEDNN = """
 import json
 import keras, numpy as np
+from tfseg.errors import InputError
+from tfseg.lite.calibration import Calibration
 from tfseg.lite.convert import Options, convert
 from tfseg.lite.flatbuffer import File
 from tfseg.models import layers
 from tfseg.models.adam import Adam
 from tfseg.models.files import Card
 keras.utils.set_random_seed(0)
-x = image = keras.Input((8, 8, 8))
+x = image = keras.Input((8, 8, 16))
 for layer in (
-    layers.GroupedConv2D(8, 3, groups=2, padding="same"),
+    layers.GroupedConv2D(16, 3, groups=2, padding="same"),
     layers.BatchNorm(),
     layers.Activation("silu"),
-    layers.GroupedConv2D(8, 3, groups=8, padding="same"),
+    layers.GroupedConv2D(16, 3, groups=16, padding="same"),
     layers.GroupNorm(4),
-    layers.DilatedConv2D(8, 3, dilation_rate=2, padding="same"),
+    layers.DilatedConv2D(16, 3, dilation_rate=2, padding="same"),
     layers.LayerNorm(),
+    layers.GroupedConv2D(16, 3, groups=2, padding="same"),
     layers.DepthwiseConv2D(5, padding="same"),
     layers.Activation("gelu"),
     layers.DepthwiseConv2D(3, dilation_rate=2, padding="same"),
@@ -125,13 +128,18 @@ for layer in (
     x = layer(x)
 model = keras.Model(image, x)
 model.compile(Adam(0.003), "mse")
-x = np.random.default_rng(0).normal(size=(2, 8, 8, 8)).astype("float32")
+x = np.random.default_rng(0).normal(size=(2, 8, 8, 16)).astype("float32")
 native = layers._conv_trains("float32", groups=2), layers._conv_trains("float32", dilation=2)
 losses = [float(model.train_on_batch(x, x)) for _ in range(3)]
 card = Card(model="", classes=("a",), activation="sigmoid", threshold=0.5, largest_component=False, dataset="",
             fingerprint="", phantom=False, fold=None)
 file = File(convert(model, card, Options(precision="fp32", head="logits")))
-print(json.dumps([any(native), losses, [file.kind(op) for op in file.operators]]))
+images = Calibration(names=("a",), images=[np.zeros((8, 8, 16), np.uint8)])
+try:
+    convert(model, card, Options(head="logits"), calibration=images)
+except InputError as error:
+    said = str(error)
+print(json.dumps([any(native), losses, [file.kind(op) for op in file.operators], said]))
 """
 
 
@@ -139,11 +147,12 @@ def test_layers_train_and_convert_without_onednn() -> None:
     environment = os.environ | {"TF_ENABLE_ONEDNN_OPTS": "0"}
     run = subprocess.run([sys.executable, "-c", WITHOUT_ONEDNN], env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    native, (first, second, third), operators = json.loads(run.stdout.splitlines()[-1])
+    native, (first, second, third), operators, said = json.loads(run.stdout.splitlines()[-1])
     assert not native
     assert third < second < first
-    assert operators.count("CONV_2D") == 4  # two groups, two means of group norm, and the dilated one
+    assert operators.count("CONV_2D") == 5  # two times two groups, two means of group norm, and the dilated one
     assert not {"SPLIT", "SPACE_TO_BATCH_ND"} & set(operators)
+    assert "TF_ENABLE_ONEDNN_OPTS=1" in said  # calibration for 8 bits wants gradients
 
 
 DILATED = {

@@ -20,6 +20,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfseg.activation import activate
+from tfseg.errors import InputError
+from tfseg.models.layers import groups_train
 from tfseg.progress import Watch, silent
 
 _SHIFT = 18  # a bin holds the float32 numbers that share sign, exponent and 5 bits of the fraction: 32 bins an octave
@@ -86,7 +88,16 @@ def find_ranges(
 
     Returns:
         (low, high) by name, low <= 0 <= high.
+
+    Raises:
+        InputError: the network has convolutions by groups, and TensorFlow no gradients of them; or it gives numbers
+            that are not finite on an image.
     """
+    if _by_groups(network) and not groups_train():
+        raise InputError(
+            "TensorFlow computes without oneDNN, which alone has gradients of convolutions by groups: import tfseg "
+            "before it, or set TF_ENABLE_ONEDNN_OPTS=1"
+        )
     names = list(tensors)
     measure = _measuring(network, names, activation)
     found: dict[str, list[Histogram]] = {name: [] for name in names}
@@ -94,9 +105,16 @@ def find_ranges(
         signs = np.random.default_rng(done).choice(np.array([-1, 1], np.float32), network.outputs[0].shape)
         results = measure(tf.constant(image[None].astype(np.float32) / 255), tf.constant(signs))
         for name, values, slopes in zip(names, results[::2], results[1::2], strict=True):
+            if not np.isfinite(values).all():
+                raise InputError(f"{name} gives numbers that are not finite on calibration images")
             found[name].append(histogram(values.numpy(), slopes.numpy()))
         watch("calibrating", done, len(calibration.images))
     return {name: cheapest_range(images) for name, images in found.items()}
+
+
+def _by_groups(network: Any) -> bool:
+    convs = [operation for operation in network.graph.get_operations() if operation.type == "Conv2D"]
+    return any(x.shape[-1] != kernel.shape[2] for x, kernel in (conv.inputs for conv in convs))
 
 
 Histogram = tuple[np.ndarray, np.ndarray]  # the bins that hold something, and the importance of what they hold

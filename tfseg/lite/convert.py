@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from ai_edge_litert import schema_py_generated as schema
 from keras import layers
 from tensorflow.lite.python.convert_phase import ConverterError
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
@@ -138,10 +139,15 @@ def convert(
         watch: told how far the work is.
 
     Raises:
-        InputError: the network has no fixed or no possible size, an operation without a TensorFlow Lite operator, or
-            int8 was asked for without images.
+        InputError: the network has no fixed or no possible size, weights that are no finite numbers, an operation
+            without a TensorFlow Lite operator, or int8 was asked for without images.
     """
     network = _sized(model, card, options.image_size)
+    for layer in network.layers:
+        if not all(np.isfinite(value).all() for value in layer.get_weights()):
+            raise InputError(
+                f"{card.model}: weights of the layer {layer.name!r} are no finite numbers: it has not learned"
+            )
     size, channels = network.input_shape[1], network.input_shape[-1]
     graph = Graph(fuse(network))
     if options.learns and course is None:
@@ -198,11 +204,12 @@ def _finished(
     content: bytes, network: keras.Model, card: Card, options: Options, calibration: tuple[str, ...], training: str
 ) -> bytes:
     """Let a file take bytes where it should, check it, and add its metadata."""
+    file = File(content)
     if options.input == "uint8":
-        content = _take_bytes(content)
-    _check(content, card.model)
-    return metadata.attach(
-        content,
+        _take_bytes(file)
+    _check(file, card.model)
+    return metadata.sealed(
+        file,
         metadata.Metadata(
             model=card.model,
             image_size=network.input_shape[1],
@@ -308,6 +315,40 @@ def _reason(error: ConverterError) -> str:
     return str(error).partition("\n")[0]
 
 
+def _part_cuts(file: File) -> None:
+    """Make the ReLU that TensorFlow's converter puts into a transposed convolution with bias an operator of its own.
+
+    That is version 4 of the operator, which GPU delegates refuse.
+    """
+    for place, op in reversed(list(enumerate(file.operators))):
+        relu = schema.ActivationFunctionType.RELU
+        if file.kind(op) != "TRANSPOSE_CONV" or op.builtinOptions.fusedActivationFunction != relu:
+            continue
+        (output,) = map(int, op.outputs)
+        last, _, before = file.name(output).partition(";")  # the names of all that it does, the last one first
+        file.tensors[output].name = last.encode()
+        whole = file.add_tensor(before, file.tensors[output].type, file.shape(output), None)
+        op.outputs, op.builtinOptions.fusedActivationFunction = [whole], schema.ActivationFunctionType.NONE
+        file.operators.insert(place + 1, file.operator("RELU", 1, [whole], [output]))
+        file.model.operatorCodes[op.opcodeIndex].version = 3  # with bias
+
+
+def _keep_axes(file: File) -> None:
+    """Add one pixel to a map as it is; TensorFlow's converter makes a vector of it first.
+
+    The shader that WebGPU gets for the 8-bit form of that mixes integers and floats, and does not compile.
+    """
+    for op in [op for op in file.operators if file.kind(op) == "RESHAPE"]:
+        source, (result,) = int(op.inputs[0]), map(int, op.outputs)
+        users = [user for user in file.operators if result in user.inputs]
+        if file.shape(source) != (1, 1, 1, *file.shape(result)) or result in file.subgraph.outputs:
+            continue
+        if all(file.kind(user) in ("ADD", "MUL", "SUB") for user in users):
+            for user in users:
+                user.inputs = [source if tensor == result else tensor for tensor in map(int, user.inputs)]
+            file.operators.remove(op)
+
+
 def _named(content: bytes, frozen: Any) -> tuple[bytes, dict[str, str]]:
     """Name every result after the layer that it comes from, and say which operation of `frozen` it is.
 
@@ -315,12 +356,16 @@ def _named(content: bytes, frozen: Any) -> tuple[bytes, dict[str, str]]:
     value is that of the last operation. Where a layer has several operators, they are LAYER, LAYER/2, ...
     """
     file = File(content)
+    _part_cuts(file)
+    _keep_axes(file)
     operations = {operation.name: operation for operation in frozen.graph.get_operations()}
     origin: dict[str, str] = {}
     counts: Counter[str] = Counter()
     for op in file.operators:
         (output,) = map(int, op.outputs)
         found = list(filter(None, (_operation(part, operations) for part in file.name(output).split(";"))))
+        # A bias comes squeezed, and one that two layers have in common bears the name of either.
+        found = [name for name in found if operations[name].type != "Squeeze"] or found
         if not found:  # the converter's own, such as what turns 16-bit weights into 32-bit ones
             continue
         layer = layer_of(found[-1])
@@ -410,9 +455,8 @@ def layer_of(tensor: str) -> str:
     return tensor.partition("/")[0]
 
 
-def _take_bytes(content: bytes) -> bytes:
+def _take_bytes(file: File) -> None:
     """Let a file that takes [0, 1] take bytes: 8-bit integers that stand for 1/255 each."""
-    file = File(content)
     (image,) = map(int, file.subgraph.inputs)
     pixels = file.add_tensor(file.name(image), UINT8, file.shape(image), quantization(1 / 255))
     file.tensors[image].name = f"{file.name(image)}/float".encode()
@@ -423,12 +467,10 @@ def _take_bytes(content: bytes) -> bytes:
     else:
         file.operators.insert(0, file.operator("DEQUANTIZE", 2, [pixels], [image]))
     file.subgraph.inputs = [pixels]
-    return file.content()
 
 
-def _check(content: bytes, model: str) -> None:
+def _check(file: File, model: str) -> None:
     """Assure that a file has built-in operators only, and static shapes."""
-    file = File(content)
     for op in file.operators:
         name, kind = file.name(int(op.outputs[0])), file.kind(op)
         if kind in ("CUSTOM", "VAR_HANDLE"):

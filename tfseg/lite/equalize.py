@@ -16,6 +16,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from tfseg.errors import InputError
 from tfseg.lite import kernels
 from tfseg.lite.graph import Graph
 
@@ -127,6 +128,8 @@ def _ranges(graph: Graph, names: Sequence[str], images: np.ndarray) -> dict[str,
         result = layer(inputs)
         if name in names:
             values = np.asarray(result)
+            if not np.isfinite(values).all():
+                raise InputError(f"{name} gives numbers that are not finite on calibration images")
             values = values.reshape(len(values), -1, values.shape[-1])
             values = values[:, :: values.shape[1] // _PIXELS | 1]  # odd, so that all columns have their turn
             values = np.maximum(values, 0) if _is_cut(graph, name) else np.abs(values)

@@ -10,6 +10,10 @@ What is linear can be multiplied out beforehand, and what commutes can run where
 - Batch norm goes into the convolution before it; or into all those after it, where none pads the map with zeros; or
   becomes a 1x1 depthwise convolution, one operation instead of two.
 - A constant factor goes into the convolution before it.
+
+One rule multiplies more: groups of less than eight channels are joined to groups of eight, with zeros. Processors
+multiply so many at once anyway: on an AMD EPYC Lighter U-Net @2 becomes 2.4 times faster in 8 bits, @4 1.5 times; with
+groups of 16 both lose again. And GPU delegates take a convolution by groups of two apart, into one for each.
 """
 
 from collections.abc import Callable
@@ -22,11 +26,12 @@ from tfseg.lite import kernels
 from tfseg.lite.graph import Graph
 
 _IDLE = (layers.Dropout, layers.SpatialDropout2D)
+_WIDTH = 8  # channels of a group
 _MOVES = (layers.Reshape, layers.Permute)  # they leave every number as it is
 
 
 def fuse(model: keras.Model) -> keras.Model:
-    """Return a network with the same results, to float32 rounding, and as many multiplications or fewer.
+    """Return a network with the same results, to float32 rounding, in fewer operations that each pay.
 
     Layers that stay are shared with `model`. A layer that does the work of several has the name of the last convolution
     among them; one that was split becomes NAME_0, NAME_1, ... and NAME_sum.
@@ -38,6 +43,8 @@ def fuse(model: keras.Model) -> keras.Model:
     for name, node in graph.nodes.items():
         if isinstance(node.layer, layers.BatchNormalization):
             node.layer = kernels.depthwise(*_affine(node.layer), node.shape, name)
+        elif isinstance(node.layer, layers.Conv2D) and (groups := _wide_groups(node.layer)) < node.layer.groups:
+            node.layer = kernels.regrouped(node.layer, graph.nodes[node.inputs[0]].shape, groups)
     return graph.model()
 
 
@@ -189,6 +196,14 @@ def _pays(first: keras.Layer, second: keras.Layer) -> bool:
     height, width, channels, outputs = kernels.dense_shape(first)
     point = outputs * second.filters  # `second` may see more channels than these
     return height * width * channels * second.filters < kernels.multiplications(first) + point
+
+
+def _wide_groups(layer: keras.Layer) -> int:
+    """Return by how many groups a convolution is best computed; a depthwise one is another matter."""
+    groups, narrowest = layer.groups, min(layer.kernel.shape[2] * layer.groups, layer.filters)
+    while layer.kernel.shape[2] > 1 and groups % 2 == 0 and narrowest // groups < _WIDTH:
+        groups //= 2
+    return groups
 
 
 def _scale_outputs(graph: Graph, name: str, scale: np.ndarray, shift: np.ndarray) -> None:

@@ -89,6 +89,16 @@ def dense(layer: keras.Layer) -> np.ndarray:
     return full
 
 
+def regrouped(layer: keras.Layer, shape: tuple[int, ...], groups: int) -> keras.Layer:
+    """Return the convolution by fewer groups that does what `layer` does: several of its groups in each, and zeros."""
+    full, (_, bias) = dense(layer), weights(layer)
+    inputs, outputs = (side // groups for side in full.shape[2:])
+    places = [(slice(g * inputs, (g + 1) * inputs), slice(g * outputs, (g + 1) * outputs)) for g in range(groups)]
+    kernel = np.concatenate([full[:, :, rows, columns] for rows, columns in places], -1)
+    new = type(layer).from_config(layer.get_config() | {"groups": groups, "use_bias": True})
+    return _filled(new, shape, kernel, bias)
+
+
 def dense_shape(layer: keras.Layer) -> tuple[int, int, int, int]:
     """Return the shape of `dense(layer)`."""
     height, width, channels, outputs = layer.kernel.shape

@@ -76,7 +76,11 @@ class Metadata:
 
 def attach(content: bytes, metadata: Metadata) -> bytes:
     """Return a .tflite file with this metadata, in place of any that it had, and with a digest of all of it."""
-    file = File(content)
+    return sealed(File(content), metadata)
+
+
+def sealed(file: File, metadata: Metadata) -> bytes:
+    """Return the content of an open .tflite file as `attach` does."""
     entries = [entry for entry in file.model.metadata or [] if entry.name != BUFFER]
     table = {"schema": SCHEMA, "sha256": _NO_DIGEST} | dataclasses.asdict(metadata)
     buffer = schema.BufferT()

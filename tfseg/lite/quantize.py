@@ -62,8 +62,8 @@ PIXELS = Scale.of(0.0, 1.0)  # of the image: one step for each value of a byte
 
 def measured(content: bytes, stays_float: Callable[[str], bool]) -> list[str]:
     """Return the names of the tensors whose ranges `quantize` needs; `stays_float` tells it by an operator's result."""
-    file = File(content)
-    return [file.name(tensor) for tensor in _measured(file, _eight_bit(file, stays_float))]
+    work = _open(content, stays_float)
+    return [work.file.name(tensor) for tensor in _measured(work.file, work.eight_bit)]
 
 
 def quantize(content: bytes, ranges: Mapping[str, tuple[float, float]], stays_float: Callable[[str], bool]) -> bytes:
@@ -74,8 +74,8 @@ def quantize(content: bytes, ranges: Mapping[str, tuple[float, float]], stays_fl
         ranges: (low, high) of every tensor that `measured` names.
         stays_float: tells by the name of its result whether an operator is computed in float.
     """
-    file = File(content)
-    work = _Work(file, _eight_bit(file, stays_float))
+    work = _open(content, stays_float)
+    file = work.file
     _set_scales(work, ranges)
     operators, file.operators = file.operators, []
     for op in operators:
@@ -97,12 +97,14 @@ class _Work:
     Attributes:
         file: what is changed.
         eight_bit: the tensors that are 8-bit, and the image, which can be had so.
+        cut: those among them whose lowest value, 0, does a ReLU's work (see `_cut`).
         scales: of the tensors that are 8-bit, and of those that are read so.
         converted: copies of tensors in another form: (tensor, its scale or None for float) -> copy.
     """
 
     file: File
     eight_bit: set[int]
+    cut: set[int]
     scales: dict[int, Scale] = dataclasses.field(default_factory=dict)
     converted: dict[tuple[int, Scale | None], int] = dataclasses.field(default_factory=dict)
 
@@ -127,6 +129,33 @@ class _Work:
             file.operators.append(file.operator(kind, _VERSIONS.get(kind, 2), [tensor], [copy]))
             self.converted[tensor, scale] = copy
         return self.converted[tensor, scale]
+
+
+def _open(content: bytes, stays_float: Callable[[str], bool]) -> _Work:
+    file = File(content)
+    cut = _cut(file, stays_float)
+    return _Work(file, _eight_bit(file, stays_float), cut)
+
+
+def _cut(file: File, stays_float: Callable[[str], bool]) -> set[int]:
+    """Take the ReLU after a transposed convolution away, where both are 8-bit, and return what is left of the two.
+
+    XNNPACK refuses it as an operator of its own, and GPU delegates one within the convolution. Neither is needed: a
+    range that begins at 0 cuts off what is below.
+    """
+    cut = set()
+    producers = {int(op.outputs[0]): op for op in file.operators}
+    for relu in [op for op in file.operators if file.kind(op) == "RELU"]:
+        (source,), (result,) = map(int, relu.inputs), map(int, relu.outputs)
+        op = producers.get(source)
+        readers = sum(source in other.inputs for other in file.operators) + (source in file.subgraph.outputs)
+        if op is None or file.kind(op) != "TRANSPOSE_CONV" or readers > 1:
+            continue
+        if not stays_float(file.name(source)) and not stays_float(file.name(result)):
+            op.outputs = [result]
+            file.operators.remove(relu)
+            cut.add(result)
+    return cut
 
 
 def _eight_bit(file: File, stays_float: Callable[[str], bool]) -> set[int]:
@@ -159,9 +188,10 @@ def _measured(file: File, eight_bit: Collection[int]) -> list[int]:
 def _set_scales(work: _Work, ranges: Mapping[str, tuple[float, float]]) -> None:
     file, scales = work.file, work.scales
     scales |= {int(image): PIXELS for image in file.subgraph.inputs}
-    scales |= {tensor: Scale.of(*ranges[file.name(tensor)]) for tensor in _measured(file, work.eight_bit)}
+    for tensor in _measured(file, work.eight_bit):
+        low, high = ranges[file.name(tensor)]
+        scales[tensor] = Scale.of(0.0 if tensor in work.cut else low, high)
     eight_bit = [op for op in file.operators if int(op.outputs[0]) in work.eight_bit]
-    finest: dict[int, float] = {}  # steps of results of products
     for op in eight_bit:
         output = int(op.outputs[0])
         if file.kind(op) in _SAME_SCALE:
@@ -169,19 +199,15 @@ def _set_scales(work: _Work, ranges: Mapping[str, tuple[float, float]]) -> None:
         elif file.kind(op) in _WEIGHTED:
             data, weights, *_ = _WEIGHTED[file.kind(op)]
             product = scales[int(op.inputs[data])].step * float(np.abs(file.constant(int(op.inputs[weights]))).max())
-            finest[output] = product / _HIGHEST / _COARSEST_PRODUCT
-            scales[output] = scales[output].at_least(finest[output])
+            scales[output] = scales[output].at_least(product / _HIGHEST / _COARSEST_PRODUCT)
     for op in reversed(eight_bit):
-        kind, output = file.kind(op), int(op.outputs[0])
-        for source in map(int, op.inputs):
-            for tensor in _made_for_it(work, source) if kind in ("ADD", "CONCATENATION", "RELU") else ():
-                match kind:
-                    case "ADD":
-                        scales[tensor] = scales[tensor].at_least(scales[output].step * _FINEST_TERM)
-                    case "CONCATENATION":
-                        scales[tensor] = scales[output]
-                    case "RELU":  # of a transposed convolution, which has none of its own; what it cuts off need not be
-                        scales[output] = scales[tensor] = scales[output].at_least(finest.get(tensor, 0.0))
+        kind, result = file.kind(op), scales[int(op.outputs[0])]
+        for source in map(int, op.inputs) if kind in ("ADD", "CONCATENATION") else ():
+            made = _made_for_it(work, source)
+            if kind == "ADD":
+                scales |= {tensor: scales[tensor].at_least(result.step * _FINEST_TERM) for tensor in made}
+            elif work.cut.isdisjoint(made):
+                scales |= dict.fromkeys(made, result)
 
 
 def _made_for_it(work: _Work, tensor: int) -> list[int]:

@@ -76,8 +76,7 @@ def mobilevitv2_relu(input_shape: tuple[int, int, int], classes: int, *, output_
     """Build the MobileViTV2 that ships: batch norm for group norm and ReLU for SiLU, all else as in `mobilevitv2`.
 
     The group norm takes means over each image while the network runs, and SiLU is two operations and a float island in
-    an int8 file. The softmax of the attention, over one number for each patch, remains: it cuts an int8 file into ten
-    partitions (of XNNPACK); a float file is one.
+    an int8 file. The softmax of the attention, over one number for each patch, remains such an island.
     """
     return mobilevitv2(input_shape, classes, output_stride=output_stride, norm="batch", activation="relu")
 
