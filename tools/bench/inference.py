@@ -21,6 +21,7 @@ from typing import Any
 from unittest import mock
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as tfseg asks, which comes too late here
 
 import keras
 import numpy as np
@@ -51,7 +52,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="timings of each, of which the median counts")
     parser.add_argument("--out", type=Path, metavar="FILE.json")
     arguments = parser.parse_args()
-    rows = []
+    rows: list[dict[str, Any]] = []
+    result: dict[str, Any] = {}
     for name in arguments.models:
         with tempfile.TemporaryDirectory() as folder:
             python = torch_python(name, arguments.torch.split(os.pathsep), "onnx", "onnxruntime")
@@ -60,16 +62,16 @@ def main() -> None:
                 settings = Settings(name, arguments.image_size, 1, "float32", threads)
                 rows.append({"name": name, "threads": threads} | measure(commands, settings, arguments.rounds))
                 print(f"{name}, {threads}: {rows[-1]['ms']}", file=sys.stderr, flush=True)
-    result: dict[str, Any] = {
-        "settings": {"image_size": arguments.image_size, "rounds": arguments.rounds},
-        "processor": processor(),
-        "networks": rows,
-        "geometric_mean": means(rows),
-    }
-    result["table"] = table(result)
-    if arguments.out:
-        arguments.out.write_text(json.dumps(result, indent=1) + "\n")
-    print(result["table"])
+        result = {
+            "settings": {"image_size": arguments.image_size, "rounds": arguments.rounds},
+            "processor": processor(),
+            "networks": rows,
+            "geometric_mean": means(rows),
+        }
+        result["table"] = table(result)
+        if arguments.out:  # after each network: what is measured is kept
+            arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+    print(table(result))
 
 
 def shipping() -> list[str]:
