@@ -186,7 +186,7 @@ def row(kept: dict[str, Any], file: str, name: str, measured: dict[str, Any]) ->
     )
 
 
-BENCHES = ("training", "arm")
+BENCHES = ("training", "zoo", "arm")
 PAGES: dict[str, dict[str, Callable[[], str]]] = {  # page -> section -> what writes it
     "README.md": {"results": results, "studies": studies, "networks": networks},
     "docs/benchmarks.md": {name: partial(bench, name) for name in BENCHES},
