@@ -77,6 +77,10 @@ def mobilevitv2_relu(input_shape: tuple[int, int, int], classes: int, *, output_
 
     The group norm takes means over each image while the network runs, and SiLU is two operations and a float island in
     an int8 file. The softmax of the attention, over one number for each patch, remains such an island.
+
+    Attention multiplies values by keys. Group norm keeps both small in every image; batch norm, with averages from
+    training, does not, and nine products of ever larger numbers overflow on an image that is a little unlike those. So
+    the values end at 6 (ReLU6).
     """
     return mobilevitv2(input_shape, classes, output_stride=output_stride, norm="batch", activation="relu")
 
@@ -116,7 +120,8 @@ def _attention(x: Tensor, norm: str, *, name: str) -> Tensor:
         layers.Conv2D(width, 1, name=f"{name}_attention_{part}")(y)
         for part, width in (("query", 1), ("key", channels), ("value", channels))
     )
-    y = LinearAttention(name=f"{name}_attention")([query, key, value])
+    gate = {"group": "relu", "batch": "relu6"}[norm]
+    y = LinearAttention(gate, name=f"{name}_attention")([query, key, value])
     y = layers.Conv2D(channels, 1, name=f"{name}_attention_output")(y)
     return layers.Add(name=f"{name}_attention_add")([x, y])
 
@@ -143,16 +148,25 @@ class LinearAttention(layers.Layer):
     """Let each pixel of the patches ask all patches one question: (B, N, 4, 1), (B, N, 4, A), (B, N, 4, A) to the last.
 
     The softmax of the queries weighs the keys; their sum, one vector for each of the four places in a patch, gates the
-    values (section 3.2 of the paper).
+    values (section 3.2 of the paper), which end at 6 if `gate` is "relu6".
     """
 
+    def __init__(self, gate: str = "relu", **options: Any) -> None:
+        """Build with a gate of "relu", as published, or "relu6"."""
+        super().__init__(**options)
+        self.gate = gate
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what builds it again."""
+        return super().get_config() | {"gate": self.gate}
+
     def call(self, inputs: Any) -> Tensor:
-        """Return relu(value) * sum(softmax(query) * key), softmax and sum over the patches."""
+        """Return gate(value) * sum(softmax(query) * key), softmax and sum over the patches."""
         query, key, value = inputs
         if query.shape[1] > 1:  # Keras warns of a softmax over one number, which is 1
             weights = ops.softmax(ops.transpose(query, (0, 3, 2, 1)))  # TFLite's has the last axis only
             key = ops.sum(ops.transpose(weights, (0, 3, 2, 1)) * key, axis=1, keepdims=True)
-        return ops.relu(value) * key
+        return keras.activations.get(self.gate)(value) * key
 
 
 @keras.saving.register_keras_serializable(package="tfseg")
