@@ -137,7 +137,8 @@ def networks(names: list[str], pythons: list[str], root: Path, out: Path | None)
 
     The figures are written after each network, since all take an hour; what `out` already holds of others stays.
     """
-    from inference import prepare, processor, shipping, torch_python
+    from inference import prepare, processor, torch_python
+    from shipping import shipping
 
     kept = json.loads(out.read_text())["networks"] if out and out.exists() else []
     rows, result = {row["name"]: row for row in kept}, {}

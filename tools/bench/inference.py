@@ -20,21 +20,13 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as tfseg asks, which comes too late here
-
-import keras
-import numpy as np
+from shipping import files, shipping
 from training import HERE, Worker, geometric_mean, processor, torch_python
 from worker import Settings
 
-from tfseg import models
 from tfseg.lite import convert as converting
-from tfseg.lite.calibration import Calibration
-from tfseg.lite.convert import Options, convert
-from tfseg.models.files import Card
 
-UNFUSED = "lighter_unet@128"  # is also timed as it is without tfseg.lite.fuse
+UNFUSED = "lighter_unet"  # is also timed as it is without tfseg.lite.fuse
 FILE_WORKER, TORCH_WORKER = HERE / "file_worker.py", HERE / "torch_inference_worker.py"
 PUBLISHED = "segresnet"  # the network that the mobile paper ran in PyTorch, beside its shipping variant
 TIMING_S = 0.5
@@ -50,14 +42,20 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--image-size", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=5, help="timings of each, of which the median counts")
+    parser.add_argument("--files", type=Path, metavar="DIR", help="keep the files there, and use those that are there")
     parser.add_argument("--out", type=Path, metavar="FILE.json")
     arguments = parser.parse_args()
     rows: list[dict[str, Any]] = []
     result: dict[str, Any] = {}
     for name in arguments.models:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as scratch:
             python = torch_python(name, arguments.torch.split(os.pathsep), "onnx", "onnxruntime")
-            commands = prepare(name, arguments.image_size, Path(folder), python)
+            folder = (arguments.files or Path(scratch)) / f"{name}-{arguments.image_size}"
+            if not folder.exists():
+                part = folder.with_name(f"{folder.name}.part")  # of an interrupted run: written anew
+                write(name, arguments.image_size, part, python)
+                part.rename(folder)
+            commands = runners(name, folder, python)
             for threads in arguments.threads:
                 settings = Settings(name, arguments.image_size, 1, "float32", threads)
                 rows.append({"name": name, "threads": threads} | measure(commands, settings, arguments.rounds))
@@ -74,38 +72,26 @@ def main() -> None:
     print(table(result))
 
 
-def shipping() -> list[str]:
-    """Return the networks that ship, and the widest Lighter U-Net, which fusing makes faster."""
-    faithful = {name.rpartition("_")[0] for name in models.MODELS if name.endswith(("_bn", "_relu"))}
-    return [*(name for name in models.MODELS if name not in faithful), UNFUSED]
-
-
 def prepare(name: str, size: int, folder: Path, python: str) -> dict[str, Command]:
     """Write the files of a network into a folder and return what runs each."""
-    keras.utils.set_random_seed(0)
-    model = models.build(name, (size, size, 3), 1)
-    card = Card(
-        model=name,
-        classes=("object",),
-        activation="sigmoid",
-        threshold=0.5,
-        largest_component=False,
-        dataset="random",
-        fingerprint="",
-        phantom=False,
-        fold=None,
-    )
-    noise = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), np.uint8)
-    images = Calibration(names=("0", "1"), images=list(noise))
-    for precision in ("fp32", "int8"):
-        (folder / f"{precision}.tflite").write_bytes(
-            convert(model, card, Options(precision=precision, head="logits"), calibration=images)
-        )
+    write(name, size, folder, python)
+    return runners(name, folder, python)
+
+
+def write(name: str, size: int, folder: Path, python: str) -> None:
+    """Convert a network, and export its twin from PyTorch."""
+    folder.mkdir(parents=True, exist_ok=True)
+    contents = files(name, size, ("fp32", "int8"))
     if name == UNFUSED:
         with mock.patch.object(converting, "fuse", lambda network: network):
-            content = convert(model, card, Options(precision="int8", head="logits"), calibration=images)
-        (folder / "unfused.tflite").write_bytes(content)
+            contents |= {"unfused": files(name, size, ("int8",))["int8"]}
+    for stem, content in contents.items():
+        (folder / f"{stem}.tflite").write_bytes(content)
     subprocess.run([python, HERE / "torch_export.py", name, str(size), folder], check=True)
+
+
+def runners(name: str, folder: Path, python: str) -> dict[str, Command]:
+    """Return what runs each file of a folder, and the network in PyTorch."""
     commands: dict[str, Command] = {
         path.name: [sys.executable, FILE_WORKER, path] for path in sorted(folder.glob("*.tflite"))
     }
