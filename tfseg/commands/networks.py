@@ -23,7 +23,8 @@ def listing(arguments: argparse.Namespace) -> None:
     with progress() as watch:
         for done, name in enumerate(names, 1):
             keras.backend.clear_session()
-            model, row = models.build(name, (256, 256, 3), classes=1), models.network(name)[0]
+            with keras.StatelessScope():  # the shapes of weights are enough: none is drawn
+                model, row = models.build(name, (256, 256, 3), classes=1), models.network(name)[0]
             rows.append(
                 {
                     "name": name,
