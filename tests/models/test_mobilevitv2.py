@@ -7,6 +7,13 @@ import pytest
 from tfseg.models import build
 from tfseg.models.mobilevitv2 import DepthToSpace, LinearAttention, SpaceToDepth, mobilevitv2
 
+GATES = {"mobilevitv2": "relu", "mobilevitv2_relu": "relu6"}
+
+
+def column(values: list[float]) -> np.ndarray:
+    """Two patches of one pixel with one channel."""
+    return np.array(values, "float32").reshape(1, 2, 1, 1)
+
 
 def test_patches_are_stacked_row_by_row_and_laid_out_again() -> None:
     x = np.arange(8, dtype="float32").reshape(1, 2, 4, 1)  # 0 1 2 3 above 4 5 6 7
@@ -24,11 +31,17 @@ def test_patches_are_stacked_row_by_row_and_laid_out_again() -> None:
     ],
 )
 def test_linear_attention(query: list[float], gate: float) -> None:
-    def column(values: list[float]) -> np.ndarray:  # two patches of one pixel with one channel
-        return np.array(values, "float32").reshape(1, 2, 1, 1)
-
     y = LinearAttention()([column(query), column([10, 20]), column([-1, 2])])
     np.testing.assert_allclose(y, column([0, 2 * gate]), rtol=1e-6)  # float32
+
+
+def test_attention_that_ships_lets_no_value_grow_beyond_six() -> None:
+    y = LinearAttention.from_config(LinearAttention("relu6").get_config())(
+        [column([0, 0]), column([2, 2]), column([7, -1])]
+    )
+    np.testing.assert_allclose(y, column([12, 0]), rtol=1e-6)  # float32
+    gates = {name: build(name, (64, 64, 1), 1).get_layer("layer2_block0_attention").gate for name in GATES}
+    assert gates == GATES
 
 
 def test_pixels_of_a_patch_do_not_see_each_other() -> None:
