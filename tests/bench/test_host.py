@@ -117,6 +117,15 @@ def test_two_series_that_disagree_are_unsteady():
     assert found["median_ms"] == 48.5  # between the fifth, 48, and the sixth, 49
 
 
+@pytest.mark.parametrize(("median", "status"), [(104.0, "ok"), (106.0, "unsteady")])
+def test_narrow_series_agree_when_their_medians_are_nearly_the_same(median, status):
+    """Neither reaches the other; processes of one file differ by some per cent."""
+    series = (
+        dataclasses.replace(QUIET, latencies_ms=(middle - 0.1, middle, middle + 0.1)) for middle in (100.0, median)
+    )
+    assert host.judge(*series)["status"] == status
+
+
 def test_series_that_agree_on_a_busy_machine_are_unsteady():
     busy = dataclasses.replace(QUIET, latencies_ms=(10.0, 10.0, 12.0, 20.0, 20.0))
     found = host.judge(busy, busy)

@@ -26,6 +26,7 @@ from tfseg.progress import Watch
 
 LIMIT_S = 600.0  # for one process of a cell
 BLOCK = 5  # timed inferences before the other series has its turn: what disturbs the machine for long hits both
+AGREE = 0.05  # of the smaller median, that two series may differ by: processes of one file do, by the memory they get
 SPREAD = 0.25  # of the median, that the middle half of the inferences may span: more hides what one compares files for
 
 
@@ -70,8 +71,9 @@ def measure(task: Task) -> Cell:
 def judge(first: Series, second: Series) -> dict[str, Any]:
     """Say what two series of one task, measured in turn, are worth together.
 
-    They agree when the median of each lies between the 5th and the 95th percentile of the other; and what agrees only
-    because it is spread so widely (SPREAD) is unsteady as well.
+    They agree when their medians are nearly the same (AGREE: on a quiet machine series may be so narrow that neither
+    reaches the other), or each lies between the 5th and the 95th percentile of the other; and what agrees only because
+    it is spread so widely (SPREAD) is unsteady as well.
 
     Returns:
         Fields of a Cell: status, reason, and the figures; loading and memory are the first series'.
@@ -96,7 +98,8 @@ def judge(first: Series, second: Series) -> dict[str, Any]:
         memory_peak_mb=first.memory_peak_mb,
     )
     reason = ""
-    if not (_within(first, second) and _within(second, first)):
+    low, high = sorted((first.median_ms, second.median_ms))
+    if high > (1 + AGREE) * low and not (_within(first, second) and _within(second, first)):
         reason = f"two series disagree: medians of {first.median_ms:.4g} and {second.median_ms:.4g} ms"
     elif p75 - p25 > SPREAD * median:
         reason = f"the machine was busy: half of the inferences took {p25:.4g} to {p75:.4g} ms"
