@@ -146,7 +146,7 @@ def begun(run: Path) -> bool:
 def read_recipe(run: Path) -> Recipe:
     """Return the recipe of a run; InputError when `run` is no run folder or of another schema."""
     if not run.is_dir():
-        raise InputError(f"{run}: no such run folder")
+        raise InputError(f"{run}: {'a file, not a run folder' if run.exists() else 'no such run folder'}")
     if not (run / RECIPE).is_file():
         raise InputError(f"{run}: not a run folder (it has no {RECIPE})")
     check_schema(run)
