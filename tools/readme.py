@@ -3,17 +3,20 @@
 python tools/readme.py --demo runs/demo                   # the picture
 python tools/readme.py --result runs/usgra                # a row of the table of results
 python tools/readme.py --study studies/lighter            # the table of a study
+tfseg compare RUN TAUGHT_RUN --json > tools/readme/teachers/NETWORK.json     # a row of what a teacher is worth
 tfseg models --json > tools/readme/networks.json          # the table of networks
 python tools/bench/training.py --out tools/readme/training.json    # beside PyTorch: see there
 python tools/bench/inference.py --out tools/readme/inference.json
 python tools/bench/arm.py --networks NAME ... --out tools/readme/arm.json
 python tools/zoo_table.py --out tools/readme/zoo.json
-tfseg benchmark FILE.tflite ... --json results && python tools/readme.py --latency results
+python tools/bench/shipping.py DIR; tfseg benchmark DIR/*.tflite --runs 10 --json results
+python tools/readme.py --latency results                  # of those files
 python tools/readme.py                                    # the pages again, from what tools/readme holds
 """
 
 import argparse
 import json
+import math
 import re
 import shutil
 from collections.abc import Callable, Iterable, Sequence
@@ -90,19 +93,16 @@ def keep_study(folder: Path) -> None:
 
 
 def keep_latency(folder: Path) -> None:
-    """Write a table of a host's latencies into tools/readme/latency.json, a row for each network."""
-    cells = [cell for cell in read_all(folder) if cell.target == "host" and cell.delegate == "cpu"]
-    kinds = sorted({(PRECISIONS.index(cell.precision), cell.threads or 1) for cell in cells})
-    header = ["Network", *(f"{PRECISIONS[kind]}, {count} thread{'s' * (count > 1)}" for kind, count in kinds)]
-    times: dict[str, dict[tuple[int, int], str]] = {}
+    """Keep a host's latencies in tools/readme/latency.json: of each network, by its precision, in one thread."""
+    cells = [
+        cell for cell in read_all(folder) if cell.target == "host" and cell.delegate == "cpu" and cell.threads == 1
+    ]
+    networks: dict[str, dict[str, dict[str, Any]]] = {}
     for cell in cells:
         name = Path(cell.file).name.removesuffix(f"-{cell.precision}.tflite")
-        mark = "~" if cell.status == UNSTEADY else ""
-        time = "failed" if cell.median_ms is None else f"{cell.median_ms:.1f}{mark}"
-        times.setdefault(name, {})[PRECISIONS.index(cell.precision), cell.threads or 1] = time
-    rows = [(name, *(row.get(kind, "") for kind in kinds)) for name, row in times.items()]
-    about = f"Milliseconds, median, on {cells[0].device}; {cells[0].harness}. ~: unsteady, the machine was busy.\n\n"
-    kept = {"table": (about + table(header, rows)).rstrip()}
+        found = {"median_ms": cell.median_ms, "status": cell.status}
+        networks.setdefault(name, {})[cell.precision] = found
+    kept = {"device": cells[0].device, "harness": cells[0].harness, "networks": networks}
     (KEPT / "latency.json").write_text(json.dumps(kept, indent=1) + "\n")
 
 
@@ -149,6 +149,30 @@ def studies() -> str:
     return "\n".join(f"{markdown(study_table(study))}\n```\n{' '.join(study['command'])}\n```\n" for study in kept)
 
 
+def teachers() -> str:
+    """Return the table of pupils alone and with a teacher, from tools/readme/teachers/*.json."""
+    rows = []
+    for path in sorted((KEPT / "teachers").glob("*.json")):
+        kept = json.loads(path.read_text())
+        for name, (taught,) in kept["classes"].items():
+            dice, alone = taught["dice"], taught["score"] - taught["dice"]["mean"]
+            interval = f"{dice['mean']:+.3f} [{dice['low']:+.3f}, {dice['high']:+.3f}]"
+            counts = f"{taught['wins']}, {taught['losses']}"
+            scores = (f"{alone:.3f}", f"{taught['score']:.3f}", interval, counts)
+            rows.append((kept["data"], path.stem, name, taught["images"], *scores))
+    header = (
+        "Data",
+        "Network",
+        "Class",
+        "Images",
+        "Dice alone",
+        "with a teacher",
+        "Difference",
+        "Images higher, lower",
+    )
+    return table(header, rows)
+
+
 def networks() -> str:
     """Return the table of networks from tools/readme/networks.json."""
     rows = [
@@ -156,6 +180,36 @@ def networks() -> str:
         for row in json.loads((KEPT / "networks.json").read_text())
     ]
     return table(("Network", "Parameters", "GMAC", "Stride", "From"), rows)
+
+
+def sizes() -> str:
+    """Return the sizes of each network's files and how far their probabilities are off, from tools/readme/zoo.json."""
+    rows = [
+        (row["name"], *(f"{file['megabytes']:.2f}, {file['largest_difference']:.1g}" for file in row["files"].values()))
+        for row in json.loads((KEPT / "zoo.json").read_text())["networks"]
+    ]
+    return table(("Network", *PRECISIONS), rows)
+
+
+def speed() -> str:
+    """Return the table of latencies here, from tools/readme/latency.json, beside the instructions on Arm."""
+    here = json.loads((KEPT / "latency.json").read_text())
+    arm = json.loads((KEPT / "arm.json").read_text())
+    counts = {row["name"]: (row["tfseg"]["instructions"] / 1e6, row["ratio"]) for row in arm["networks"]}
+    precisions = ("fp32", "fp16", "int8")
+    rows = []
+    for name, files in sorted(here["networks"].items(), key=lambda item: item[1]["int8"]["median_ms"] or math.inf):
+        count, ratio = counts.get(name, (None, None))
+        times = [latency(**files[precision]) for precision in precisions]
+        rows.append((name, *times, "" if count is None else f"{count:,.0f}", "" if ratio is None else f"{ratio:.2f}"))
+    header = ("Network", *(f"{precision}, ms" for precision in precisions), "int8 on Arm, million instructions")
+    about = f"One thread of {here['device']}, {here['harness']}; ~: unsteady, the machine was busy.\n\n"
+    return about + table((*header, "ONNX Runtime's / ours"), rows)
+
+
+def latency(median_ms: float | None, status: str) -> str:
+    """Write a latency, marked where two series did not agree."""
+    return status if median_ms is None else f"{median_ms:.1f}{'~' if status == UNSTEADY else ''}"
 
 
 def bench(name: str) -> str:
@@ -186,9 +240,10 @@ def row(kept: dict[str, Any], file: str, name: str, measured: dict[str, Any]) ->
     )
 
 
-BENCHES = ("training", "zoo", "arm")
+BENCHES = ("training", "inference", "zoo", "arm", "scale")
 PAGES: dict[str, dict[str, Callable[[], str]]] = {  # page -> section -> what writes it
-    "README.md": {"results": results, "studies": studies, "networks": networks},
+    "README.md": {"results": results, "studies": studies, "networks": networks, "sizes": sizes, "speed": speed},
+    "docs/studies.md": {"teachers": teachers},
     "docs/benchmarks.md": {name: partial(bench, name) for name in BENCHES},
 }
 

@@ -142,7 +142,10 @@ def means(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 def table(result: dict[str, Any]) -> str:
     """Return the figures as Markdown."""
+    size, rounds = result["settings"]["image_size"], result["settings"]["rounds"]
     lines = [
+        f"{size}x{size}, {result['processor']}, medians of {rounds} rounds.",
+        "",
         "| network | threads | tfseg int8, ms | ONNX Runtime int8 | ratio | fp32: tfseg | ONNX Runtime | PyTorch |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
