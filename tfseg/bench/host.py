@@ -26,7 +26,7 @@ from tfseg.progress import Watch
 
 LIMIT_S = 600.0  # for one process of a cell
 BLOCK = 5  # timed inferences before the other series has its turn: what disturbs the machine for long hits both
-AGREE = 0.05  # of the smaller median, that two series may differ by: processes of one file do, by the memory they get
+AGREE = 0.05  # of the smaller median, that two series may differ by: most of 51 files' did so on a quiet machine
 SPREAD = 0.25  # of the median, that the middle half of the inferences may span: more hides what one compares files for
 
 
