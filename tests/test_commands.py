@@ -191,7 +191,9 @@ def test_predict_takes_a_single_network_and_never_overwrites(tfseg, finished, da
         pytest.param(("{tmp}/none", "{data}", "--out", "{tmp}/m"), "no such run folder", id="run"),
         pytest.param(("{tmp}", "{data}", "--out", "{tmp}/m"), "not a run folder", id="other-folder"),
         pytest.param(("{run}", "{data}/images", "{data}/masks", "--out", "{tmp}/m"), "overwrite", id="same-names"),
-        pytest.param(("{run}/recipe.toml", "{data}/images", "--out", "{tmp}/m"), "a file, not a run folder", id="no-network"),
+        pytest.param(
+            ("{run}/recipe.toml", "{data}/images", "--out", "{tmp}/m"), "a file, not a run folder", id="no-network"
+        ),
         pytest.param(("{run}", "{data}/images", "--out", "{tmp}/m", "--class", "vein"), "vein", id="class"),
         pytest.param(("{run}", "{data}/images", "--out", "{tmp}/m", "--fold", "7"), "fold 7", id="fold"),
     ],
