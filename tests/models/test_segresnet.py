@@ -3,6 +3,7 @@
 import keras
 import pytest
 
+from tfseg.lite.fuse import fuse
 from tfseg.models import build
 from tfseg.models.layers import BatchNorm, GroupNorm
 from tfseg.models.segresnet import segresnet
@@ -18,10 +19,12 @@ def test_published_network_normalizes_in_eight_groups() -> None:
     assert all(type(layer) is GroupNorm and layer.groups == 8 and layer.epsilon == 1e-5 for layer in norms(model))
 
 
-def test_shipping_network_has_batch_norm_only() -> None:
+def test_shipping_network_has_batch_norm_that_convolutions_take_up() -> None:
     model = build("segresnet_bn", (16, 16, 1), classes=1)
     assert len(norms(model)) == 25
     assert all(type(layer) is BatchNorm for layer in norms(model))
+    kinds = {type(layer).__name__ for layer in fuse(model).layers}
+    assert kinds == {"InputLayer", "Conv2D", "ReLU", "Add", "ZeroPadding2D", "Upsample"}
 
 
 def test_each_level_halves_the_size_and_doubles_the_channels() -> None:

@@ -185,11 +185,34 @@ class Fcn(nn.Module):
         return self.classifier(x)
 
 
-def segresnet(classes: int, norm: Any = ("GROUP", {"num_groups": 8})) -> nn.Module:
+def segresnet(classes: int) -> nn.Module:
     """MONAI's SegResNet."""
     from monai.networks.nets import SegResNet
 
+    norm = ("GROUP", {"num_groups": 8})
     return SegResNet(spatial_dims=2, init_filters=8, in_channels=3, out_channels=classes, norm=norm)
+
+
+def segresnet_bn(classes: int) -> nn.Module:
+    """MONAI's SegResNet with batch norm after the convolutions, in the form that ships."""
+    from monai.networks.blocks.segresnet_block import ResBlock
+
+    network: Any = segresnet(classes)
+    network.convInit = conv_norm(3, 8, 3, nn.ReLU(inplace=True))
+    *_, network.conv_final = network.conv_final  # without norm and ReLU
+    return _replaced(network, {ResBlock: lambda block: NormsLast(block.conv1.conv.in_channels)})
+
+
+class NormsLast(nn.Module):
+    """A residual block: convolution, norm, ReLU, convolution, norm, addition, ReLU."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(conv_norm(width, width, 3, nn.ReLU(inplace=True)), conv_norm(width, width, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return as many features as `x` has."""
+        return functional.relu(self.body(x) + x, inplace=True)
 
 
 def lraspp(classes: int, *, ships: bool = False) -> nn.Module:
@@ -348,7 +371,7 @@ TWINS: dict[str, Callable[..., nn.Module]] = {
     "fcn16s": lambda classes: Fcn(classes, 1),
     "fcn8s": lambda classes: Fcn(classes, 2),
     "segresnet": segresnet,
-    "segresnet_bn": lambda classes: segresnet(classes, "BATCH"),
+    "segresnet_bn": segresnet_bn,
     "lraspp_mobilenetv3": lraspp,
     "lraspp_mobilenetv3_relu": lambda classes: lraspp(classes, ships=True),
     "segformer_b0": segformer,
