@@ -20,7 +20,7 @@ from tfseg import models
 from tfseg.activation import activate, with_background
 from tfseg.errors import InputError
 from tfseg.lite import calibration as calibrating
-from tfseg.lite import finetune, metadata, quantize
+from tfseg.lite import finetune, lanes, metadata, quantize
 from tfseg.lite.equalize import equalize
 from tfseg.lite.flatbuffer import UINT8, File, quantization
 from tfseg.lite.fuse import fuse
@@ -426,7 +426,7 @@ def _int8(
         # A bias that is no longer zero may have become an operation.
         new = [origin[name] for name in tensors if origin[name] not in ranges]
         ranges |= _ranges(graph, card, new, images, watch) if new else {}
-    return quantize.quantize(content, {name: ranges[origin[name]] for name in tensors}, stays_float)
+    return lanes.fill(quantize.quantize(content, {name: ranges[origin[name]] for name in tensors}, stays_float))
 
 
 def _eight_bit_layers(graph: Graph, keep_float: str) -> set[str]:
