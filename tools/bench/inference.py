@@ -21,7 +21,7 @@ from typing import Any
 from unittest import mock
 
 from shipping import files, shipping
-from training import HERE, Worker, geometric_mean, processor, torch_python
+from training import HERE, Worker, geometric_mean, in_order, kept, processor, torch_python
 from worker import Settings
 
 from tfseg.lite import convert as converting
@@ -43,9 +43,13 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=5, help="timings of each, of which the median counts")
     parser.add_argument("--files", type=Path, metavar="DIR", help="keep the files there, and use those that are there")
-    parser.add_argument("--out", type=Path, metavar="FILE.json")
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="rows of networks not named stay in it")
     arguments = parser.parse_args()
-    rows: list[dict[str, Any]] = []
+    about: dict[str, Any] = {
+        "settings": {"image_size": arguments.image_size, "rounds": arguments.rounds, "threads": arguments.threads},
+        "processor": processor(),
+    }
+    rows = kept(arguments.out, arguments.models, about)
     result: dict[str, Any] = {}
     for name in arguments.models:
         with tempfile.TemporaryDirectory() as scratch:
@@ -60,12 +64,7 @@ def main() -> None:
                 settings = Settings(name, arguments.image_size, 1, "float32", threads)
                 rows.append({"name": name, "threads": threads} | measure(commands, settings, arguments.rounds))
                 print(f"{name}, {threads}: {rows[-1]['ms']}", file=sys.stderr, flush=True)
-        result = {
-            "settings": {"image_size": arguments.image_size, "rounds": arguments.rounds},
-            "processor": processor(),
-            "networks": rows,
-            "geometric_mean": means(rows),
-        }
+        result = about | {"networks": in_order(rows), "geometric_mean": means(rows)}
         result["table"] = table(result)
         if arguments.out:  # after each network: what is measured is kept
             arguments.out.write_text(json.dumps(result, indent=1) + "\n")

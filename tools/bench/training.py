@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=128)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5, help="timings of each, of which the median counts")
-    parser.add_argument("--out", type=Path, metavar="FILE.json")
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="rows of networks not named stay in it")
     parser.add_argument("--profile", metavar="NAME", help="print the ten most expensive operations of our step")
     arguments = parser.parse_args()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.threads])  # workers inherit it
@@ -56,23 +56,39 @@ def main() -> None:
     if arguments.profile:
         print(profile(Settings(**options | {"name": arguments.profile})))
         return
-    rows = []
+    about: dict[str, Any] = {
+        "settings": {key: value for key, value in options.items() if key != "name"},
+        "host": {"processor": processor(), "system": platform.platform()},
+    }
+    result: dict[str, Any] = {}
+    rows = kept(arguments.out, arguments.models, about)
     for name in arguments.models:
         settings = Settings(**options | {"name": name})
         rows.append(measure(settings, arguments.torch.split(os.pathsep), arguments.rounds))
         print(f"{name}: {rows[-1]['tfseg_ms']:.1f} ms", file=sys.stderr, flush=True)
-    versions = rows[0].pop("versions")
-    result = {
-        "settings": {key: value for key, value in options.items() if key != "name"},
-        "host": {"processor": processor(), "system": platform.platform()},
-        "versions": versions | {key: value for row in rows[1:] for key, value in row.pop("versions").items()},
-        "networks": rows,
-        "geometric_mean": {rival: geometric_mean([row[f"{rival}_ratio"] for row in rows]) for rival in RIVALS},
-    }
-    result["table"] = table(result)
-    if arguments.out:
-        arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+        result = about | {
+            "networks": in_order(rows),
+            "geometric_mean": {rival: geometric_mean([row[f"{rival}_ratio"] for row in rows]) for rival in RIVALS},
+        }
+        result["table"] = table(result)
+        if arguments.out:  # after each network: what is measured is kept
+            arguments.out.write_text(json.dumps(result, indent=1) + "\n")
     print(result["table"])
+
+
+def kept(out: Path | None, names: list[str], about: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of networks other than `names` that a file holds; it must be `about` the same measurement."""
+    if out is None or not out.exists():
+        return []
+    held = json.loads(out.read_text())
+    if other := [key for key in about if held.get(key) != about[key]]:
+        raise SystemExit(f"{out}: was measured elsewhere or otherwise, by its {' and '.join(other)}: name another file")
+    return [row for row in held["networks"] if row["name"] not in names]
+
+
+def in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Sort rows as `tfseg models` lists the networks."""
+    return sorted(rows, key=lambda row: models.names().index(row["name"]))
 
 
 def measure(settings: Settings, pythons: list[str], rounds: int) -> dict[str, Any]:
@@ -177,7 +193,8 @@ def geometric_mean(values: list[float]) -> float:
 
 def table(result: dict[str, Any]) -> str:
     """Return the figures as Markdown."""
-    settings, versions = result["settings"], result["versions"]
+    settings = result["settings"]
+    versions = {key: version for row in result["networks"] for key, version in row["versions"].items()}
     lines = [
         f"{settings['image_size']}x{settings['image_size']}, batch {settings['batch_size']}, {settings['precision']}, "
         f"{settings['threads']} threads of {result['host']['processor']}, TensorFlow {versions['tensorflow']}, "
