@@ -39,6 +39,7 @@ from tfseg.predict import expand
 from tfseg.progress import Watch
 
 _WINDOW = ("window_low_hu", "window_high_hu")
+_TUNING_STEPS = 500  # that fine-tuning takes at least, but for runs that were shorter themselves
 REFERENCE = "fp32"  # is converted whenever another file is: what it loses, the conversion loses
 
 
@@ -221,8 +222,10 @@ def _converted(
 def _course(job: Job, training: Sequence[str], fold: int | None, options: Options) -> finetune.Course:
     """Fine-tune on the images that the network learned from, for a tenth of the epochs at a tenth of the rate.
 
-    Rounding is undone by small steps: at half of the rate, Adam moved the weights farther away than 8 bits had. Where
-    weights become zero, the others must take over their work: a quarter of the epochs, at a third of the rate.
+    Rounding is undone by small steps: at half of the rate, Adam moved the weights farther away than 8 bits had. It takes
+    some hundred, however few images there are: on usgra 174 won 0.002 of the 0.005 of Dice back that SegResNet had lost,
+    522 won 0.003. Where weights become zero, the others must take over their work: a quarter of the epochs, at a third
+    of the rate.
     """
     recipe = job.recipe
     if options.image_size not in (None, recipe.image_size):
@@ -238,11 +241,13 @@ def _course(job: Job, training: Sequence[str], fold: int | None, options: Option
         seed=recipe.seed + (recipe.folds if fold is None else fold),
         first_epoch=recipe.epochs,
     )
+    steps = max(1, len(records) // recipe.batch_size)
+    epochs = max(recipe.epochs * (0.25 if options.sparsity else 0.1), min(_TUNING_STEPS / steps, recipe.epochs))
     return finetune.Course(
         batches=batches.map(lambda image, mask: image),
         activation=losses.loss(recipe.loss).activation,
-        epochs=math.ceil(recipe.epochs * (0.25 if options.sparsity else 0.1)),
-        steps=len(records) // recipe.batch_size,
+        epochs=math.ceil(epochs),
+        steps=steps,
         learning_rate=recipe.learning_rate * (0.3 if options.sparsity else 0.1),
         watch=job.watch,
     )

@@ -2,6 +2,7 @@
 
 python tools/readme.py --demo runs/demo                   # the picture
 python tools/readme.py --result runs/usgra                # a row of the table of results
+python tools/readme.py --shipped runs/usgra-deploy        # what the files of a run lose
 python tools/readme.py --study studies/lighter            # the table of a study
 tfseg compare RUN TAUGHT_RUN --json > tools/readme/teachers/NETWORK.json     # a row of what a teacher is worth
 tfseg models --json > tools/readme/networks.json          # the table of networks
@@ -39,6 +40,9 @@ def main() -> None:
         "--result", type=Path, metavar="RUN", action="append", default=[], help="take the scores of this run"
     )
     parser.add_argument(
+        "--shipped", type=Path, metavar="RUN", action="append", default=[], help="take what the files of this run lose"
+    )
+    parser.add_argument(
         "--latency", type=Path, metavar="DIR", help="take the latencies that tfseg benchmark left there"
     )
     parser.add_argument(
@@ -50,15 +54,17 @@ def main() -> None:
     if arguments.demo:
         shutil.copyfile(arguments.demo / "figures" / "case_best_1.png", KEPT / "demo.png")
     for run in arguments.result:
-        keep(run)
+        keep(run, "results")
+    for run in arguments.shipped:
+        keep(run, "shipped")
     for folder in arguments.study:
         keep_study(folder)
     for page in PAGES:
         (ROOT / page).write_text(rendered(page, (ROOT / page).read_text(encoding="utf-8")), encoding="utf-8")
 
 
-def keep(run: Path) -> None:
-    """Copy what the README shows of a run into tools/readme."""
+def keep(run: Path, section: str) -> None:
+    """Copy what a section shows of a run into tools/readme."""
     summary = json.loads((run / "summary.json").read_text())
     provenance = json.loads((run / "provenance.json").read_text())
     recipe = (run / "recipe.toml").read_text()
@@ -76,8 +82,11 @@ def keep(run: Path) -> None:
         "versions": provenance["versions"],
         "git_commit": provenance["git_commit"],
         "files": summary["files"],
+        "comparisons": summary["comparisons"],
     }
-    (KEPT / "results" / f"{about['name']}-{model[1]}.json").write_text(json.dumps(kept, indent=1) + "\n")
+    path = KEPT / section / f"{about['name']}-{model[1]}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(kept, indent=1) + "\n")
 
 
 def keep_study(folder: Path) -> None:
@@ -137,6 +146,23 @@ def results() -> str:
         for file, classes in kept["files"].items():
             rows += [row(kept, file, name, measured) for name, measured in classes.items()]
     header = ("Data", "Network", "Class", "Images", "Folds", "Dice", "IoU", "Sensitivity", "HD95")
+    return table(header, rows) + "\n```\n" + "".join(f"{line}\n" for line in commands) + "```\n"
+
+
+def shipped() -> str:
+    """Return what the files of the runs in tools/readme/shipped/*.json lose, and their commands."""
+    rows, commands = [], []
+    for path in sorted((KEPT / "shipped").glob("*.json")):
+        kept: dict[str, Any] = json.loads(path.read_text())
+        commands.append(kept["command"])
+        for file, classes in kept["comparisons"].items():
+            for name, found in classes.items():
+                dice = found["dice"]
+                interval = f"{dice['mean']:+.4f} [{dice['low']:+.4f}, {dice['high']:+.4f}]"
+                flipped = f"{found['flipped']} of {found['images']}"
+                about = (kept["data"]["name"], kept["model"], name, file)
+                rows.append((*about, f"{found['score']:.3f}", interval, flipped))
+    header = ("Data", "Network", "Class", "File", "Dice", "less the network's", "Flipped")
     return table(header, rows) + "\n```\n" + "".join(f"{line}\n" for line in commands) + "```\n"
 
 
@@ -243,6 +269,7 @@ def row(kept: dict[str, Any], file: str, name: str, measured: dict[str, Any]) ->
 BENCHES = ("training", "inference", "zoo", "arm", "scale")
 PAGES: dict[str, dict[str, Callable[[], str]]] = {  # page -> section -> what writes it
     "README.md": {"results": results, "studies": studies, "networks": networks, "sizes": sizes, "speed": speed},
+    "docs/shipping.md": {"shipped": shipped},
     "docs/studies.md": {"teachers": teachers},
     "docs/benchmarks.md": {name: partial(bench, name) for name in BENCHES},
 }
