@@ -222,10 +222,10 @@ def _converted(
 def _course(job: Job, training: Sequence[str], fold: int | None, options: Options) -> finetune.Course:
     """Fine-tune on the images that the network learned from, for a tenth of the epochs at a tenth of the rate.
 
-    Rounding is undone by small steps: at half of the rate, Adam moved the weights farther away than 8 bits had. It takes
-    some hundred, however few images there are: on usgra 174 won 0.002 of the 0.005 of Dice back that SegResNet had lost,
-    522 won 0.003. Where weights become zero, the others must take over their work: a quarter of the epochs, at a third
-    of the rate.
+    Rounding is undone by small steps: at half of the rate, Adam moved the weights farther away than 8 bits had. It
+    takes some hundred, however few images there are: on usgra 174 won at most 0.002 of the 0.005 of Dice back that
+    SegResNet had lost, 522 won 0.003. Where weights become zero, the others must take over their work: a quarter of the
+    epochs, at a third of the rate.
     """
     recipe = job.recipe
     if options.image_size not in (None, recipe.image_size):
