@@ -28,6 +28,7 @@ const source = new Source(element('video', 'video'), (message) => {
 let sourceName = '';
 let sourcePhantom = false;
 /** @type {Promise<void> | null} */ let working = null;
+/** @type {Promise<void> | null} */ let stepping = null;
 let presented = 0;
 const style = { visible: true, contour: true, opacity: 0.25 };
 
@@ -207,18 +208,18 @@ async function freeze(still) {
 /** @param {number} count of frames. */
 async function step(count) {
   if (!source.kind || stepping) return;
-  stepping = true;
-  try {
-    await freeze(true);
-    await source.step(count);
-    showTime();
-    await segmentThis();
-    describe();
-  } finally {
-    stepping = false;
-  }
+  stepping = stepOnce(count).finally(() => (stepping = null));
+  await stepping;
 }
-let stepping = false;
+
+/** @param {number} count */
+async function stepOnce(count) {
+  await freeze(true);
+  await source.step(count);
+  showTime();
+  await segmentThis();
+  describe();
+}
 
 /** @param {boolean} visible */
 function setVisible(visible) {
@@ -321,7 +322,10 @@ function listen() {
   tap('source-camera', () => openCamera());
   tap('source-screen', openScreen);
   tap('toggle', () => setVisible(!style.visible));
-  tap('freeze', () => freeze(source.playing));
+  tap('freeze', async () => {
+    await stepping; // for which a stream plays a moment
+    await freeze(source.playing);
+  });
   tap('step-back', () => step(-1));
   tap('step-next', () => step(1));
   tap('save', save);
