@@ -92,7 +92,7 @@ def test_quick_gives_the_whole_table_on_phantoms(tfseg, tmp_path, name):
 def test_a_killed_study_ends_with_the_same_table(tfseg, start_tfseg, write_folder, tmp_path):
     data = write_folder(tmp_path / "data")
     words = ("study", "lighter", *TINY, "--dataset", "folder", "--data", data, "--set", "deterministic=true")
-    words = (*words, "--models", "lighter_unet@1,lighter_unet@2")
+    words = (*words, "--set", "batch_size=4", "--models", "lighter_unet@1,lighter_unet@2")
     tfseg(*words, "--out", tmp_path / "whole")
     process = start_tfseg(*words, "--out", tmp_path / "killed")
     wanted = tmp_path / "killed" / "runs" / "folder-lighter_unet_1-seed0" / "fold_0" / runs.METRICS
