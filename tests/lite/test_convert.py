@@ -152,9 +152,9 @@ def test_a_transposed_convolution_that_learned_a_bias_has_no_relu_of_its_own(pre
 def test_one_pixel_is_added_to_a_map_as_it_is(settled: Callable[..., keras.Model], precision: str) -> None:
     """A shader for the sum of an 8-bit map and a vector does not compile."""
     image = keras.Input((16, 16, 3))
-    x = layers.Conv2D(8, 3, padding="same", activation="relu", name="first")(image)
+    x = layers.Conv2D(16, 3, padding="same", activation="relu", name="first")(image)
     mean = layers.GlobalAveragePooling2D(keepdims=True, name="mean")(x)
-    both = [layers.Conv2D(8, 1, name="map")(x), layers.Conv2D(8, 1, name="pixel")(mean)]
+    both = [layers.Conv2D(16, 1, name="map")(x), layers.Conv2D(16, 1, name="pixel")(mean)]
     model = settled(keras.Model(image, layers.Conv2D(1, 1, name="logits")(layers.Add(name="sum")(both))))
     content = convert(model, CARD, Options(precision=precision, head="logits"), calibration=images(16))
     assert "RESHAPE" not in [File(content).kind(op) for op in File(content).operators]
@@ -265,7 +265,7 @@ def test_tensors_are_named_after_layers(small: keras.Model) -> None:
     file = File(convert(small, CARD, Options(), calibration=images(32)))
     known = {layer.name for layer in small.layers} | {"image", "probability"}
     assert {layer_of(file.name(tensor)) for tensor in range(len(file.tensors))} <= known
-    convolutions = [file.name(int(op.outputs[0])) for op in file.operators if file.kind(op) == "CONV_2D"]
+    convolutions = [layer_of(file.name(int(op.outputs[0]))) for op in file.operators if file.kind(op) == "CONV_2D"]
     assert convolutions == [f"{place}_conv" for place in ("down0a", "down0b", "down1a", "down1b", "up0a", "up0b")] + [
         "logits"
     ]

@@ -239,7 +239,8 @@ def test_adam_equals_stock(ours: Any, stock: Any, options: dict[str, Any]) -> No
             model.train_on_batch(x, y)
         found.append({weight.path: weight.numpy() for weight in [*model.weights, *optimizer.variables]})
     one, other = ({f"{n}": value for n, value in enumerate(each.values())} for each in found)
-    assert_same(one, other)
+    # Adam divides a gradient by its size: where 32 terms nearly cancel, their rounding moves the weight. Seen: 2e-5.
+    assert_same(one, other, 1e-4)
 
 
 NORMS = {
