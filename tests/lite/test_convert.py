@@ -313,6 +313,11 @@ class Betainc(layers.Layer):
         return tf.math.betainc(tf.abs(inputs) + 1, tf.abs(inputs) + 2, tf.sigmoid(inputs))
 
 
+def test_a_network_of_another_form_has_its_own_size_only(small: keras.Model) -> None:
+    with pytest.raises(InputError, match=r"segresnet_bn: was built by another version of tfseg; .* only, 32 pixels"):
+        convert(small, dataclasses.replace(CARD, model="segresnet_bn"), Options(image_size=64), calibration=images(64))
+
+
 def test_a_network_whose_training_diverged_is_refused(settled: Callable[..., keras.Model]) -> None:
     model = settled(unet((32, 32, 3), 1, widths=(8, 16)))
     layer = next(layer for layer in model.layers if layer.get_weights())

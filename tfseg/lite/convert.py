@@ -248,7 +248,13 @@ def _sized(model: keras.Model, card: Card, image_size: int | None) -> keras.Mode
         return model
     models.network(card.model, image_size=size)
     network = models.build(card.model, (size, size, channels), model.output_shape[-1])
-    network.set_weights(model.get_weights())
+    try:
+        network.set_weights(model.get_weights())
+    except ValueError as error:
+        message = (
+            f"{card.model}: was built by another version of tfseg; it converts at its own size only, {height} pixels"
+        )
+        raise InputError(message) from error
     return network
 
 
