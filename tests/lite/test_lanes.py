@@ -18,7 +18,7 @@ def never(name: str) -> bool:
 
 
 def run(content: bytes, image: np.ndarray) -> np.ndarray:
-    """Return the integers of the last convolution, before the file makes numbers of them."""
+    """Return the output: each integer of the last convolution times its step."""
     interpreter = Interpreter(model_content=content, num_threads=1)
     interpreter.allocate_tensors()
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
@@ -45,6 +45,7 @@ def written(plain_tflite: Callable[..., Path], size: tuple[int, int], *options: 
         pytest.param((6, 10), [{"filters": 3, "kernel_size": (1, 5), "activation": "relu"}], 1, id="three-wide-relu"),
         pytest.param((7, 10), [{"filters": 8, "kernel_size": (3, 1)}], 1, id="column"),
         pytest.param((7, 12), [{"filters": 8, "kernel_size": 3, "padding": "valid"}], 1, id="valid"),
+        pytest.param((6, 10), [{"filters": 8, "kernel_size": 3, "use_bias": False}], 1, id="without-bias"),
         pytest.param((6, 10), [{"filters": 8, "kernel_size": 3}, {"filters": 5, "kernel_size": 5}], 2, id="two"),
         pytest.param((6, 9), [{"filters": 8, "kernel_size": 3}], 0, id="odd-width"),
         pytest.param((6, 10), [{"filters": 8, "kernel_size": 1}], 0, id="one-pixel"),

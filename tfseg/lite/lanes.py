@@ -44,17 +44,13 @@ def _is_narrow(file: File, op: schema.OperatorT) -> bool:
 
 def _pair(file: File, op: schema.OperatorT) -> schema.OperatorT:
     """Let a convolution compute pairs, and return the operator that takes them apart."""
-    image, weights, bias = map(int, op.inputs)
+    image, weights, *bias = map(int, op.inputs)
     (result,) = map(int, op.outputs)
     kernel = file.constant(weights)
     none = np.zeros_like(kernel[:, :, :1])
     paired = np.concatenate([np.concatenate(columns, 2) for columns in ((kernel, none), (none, kernel))])
-    twice = [np.tile(file.tensors[tensor].quantization.scale, _PAIR) for tensor in (weights, bias)]
-    op.inputs = [
-        image,
-        file.add_constant(file.name(weights), paired, quantization(twice[0])),
-        file.add_constant(file.name(bias), np.tile(file.constant(bias), _PAIR), quantization(twice[1])),
-    ]
+    op.inputs = [image, _twice(file, weights, paired)]
+    op.inputs += [_twice(file, tensor, np.tile(file.constant(tensor), _PAIR)) for tensor in bias if tensor >= 0]
     op.builtinOptions.strideW = _PAIR
     batch, height, width, channels = file.shape(result)
     pairs = file.add_tensor(
@@ -65,3 +61,9 @@ def _pair(file: File, op: schema.OperatorT) -> schema.OperatorT:
     shape = np.array(file.shape(result), np.int32)
     target = file.add_constant(f"{file.name(result)}/shape", shape, schema.QuantizationParametersT())
     return file.operator("RESHAPE", 1, [pairs, target], [result])
+
+
+def _twice(file: File, tensor: int, values: np.ndarray) -> int:
+    """Add the constant that holds each channel of another one twice, and return its place."""
+    scale = np.tile(file.tensors[tensor].quantization.scale, _PAIR)
+    return file.add_constant(file.name(tensor), values, quantization(scale))

@@ -77,13 +77,12 @@ def main() -> None:
 
 
 def kept(out: Path | None, names: list[str], about: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the rows of networks other than `names` that a file holds; it must be `about` the same measurement."""
-    if out is None or not out.exists():
-        return []
-    held = json.loads(out.read_text())
-    if other := [key for key in about if held.get(key) != about[key]]:
+    """Return the rows of networks other than `names` that a file holds: these must be `about` the same measurement."""
+    held = json.loads(out.read_text()) if out and out.exists() else {"networks": []}
+    rows = [row for row in held["networks"] if row["name"] not in names]
+    if rows and (other := [key for key in about if held.get(key) != about[key]]):
         raise SystemExit(f"{out}: was measured elsewhere or otherwise, by its {' and '.join(other)}: name another file")
-    return [row for row in held["networks"] if row["name"] not in names]
+    return rows
 
 
 def in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
