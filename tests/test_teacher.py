@@ -12,7 +12,7 @@ from tfseg.data.source import open_source
 from tfseg.errors import InputError
 from tfseg.losses import loss
 from tfseg.metrics import read_rows
-from tfseg.teacher import check_teacher, distilled, network, networks, of_masks, taught
+from tfseg.teacher import check_teacher, distilled, network, networks, taught
 
 SPLIT = {"0": ["images/0_0.png"], "1": ["images/1_0.png"]}
 RECIPE = Recipe(dataset="folder", model="nerve_unet", image_size=32, folds=2, loss="dice")
@@ -27,15 +27,6 @@ def test_the_loss_is_the_tasks_plus_the_cross_entropy_with_soft_masks():
     taught_loss = both(tf.constant(np.concatenate([truth, soft], -1)), tf.constant(logits))
     assert float(taught_loss[0]) == pytest.approx(task + 3 * np.log(2), abs=1e-6)  # float32
     assert float(both(tf.constant(truth), tf.constant(logits))[0]) == pytest.approx(task, abs=1e-6)
-
-
-def test_metrics_see_the_masks_alone():
-    def share(y_true, logits):
-        return keras.ops.mean(y_true)
-
-    seen = of_masks(share)
-    assert seen.__name__ == "share"
-    assert float(seen(tf.constant([[[[1.0, 0.0]]]]), tf.zeros((1, 1, 1, 1)))) == 1.0
 
 
 @pytest.mark.parametrize(("activation", "expected"), [("sigmoid", 0.75), ("softmax", 0.75)])

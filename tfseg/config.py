@@ -14,7 +14,7 @@ from tfseg.errors import InputError
 
 FILES = ("fp32", "fp16", "dynamic", "int8", "int8-qat")  # that a network is converted to
 _PRUNED = re.compile(r"(fp32|fp16|dynamic|int8)-pruned-0?\.[0-9]+")
-AUGMENTATIONS = ("none", "nerve", "mobile", "probe", "strong")
+AUGMENTATIONS = ("none", "nerve", "mobile", "probe", "strong", "four")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "cosine", "plateau")
 SELECTIONS = ("last", "best")
@@ -42,20 +42,32 @@ class Recipe:
         holdout: share of the patients set aside before the folds are drawn, in [0, 1).
         validation: share of a fold's training patients kept out of training to steer it, in [0, 1). With 0 the
             held-out patients are watched in the curves and never obeyed: early stopping, "plateau" and "best" need > 0.
-        epochs: passes over the training images.
+        epochs: passes over the training images, at least.
+        min_steps: steps of a training, at least: a small data set is passed over more often than `epochs` says.
+        minutes: how long the training of a network takes, at most: passes that do not fit are left out, and the
+            learning rate falls in the time that there is; 0 sets no limit. How many passes fit depends on the machine,
+            so two runs differ.
         batch_size: images per step.
         loss: name in tfseg.losses.LOSSES.
         optimizer: "adam", "adamw" or "sgd" (Nesterov momentum 0.9).
         learning_rate: of the first step after any warm-up.
+        warmup: share of all steps over which the learning rate rises linearly from 0, in [0, 0.5]; not with "plateau".
         schedule: "constant", "cosine" (to 0 over all steps) or "plateau" (halved after `patience` epochs without gain).
         patience: epochs without a lower validation loss before "plateau" halves the learning rate.
         weight_decay: decoupled weight decay of adamw, or L2-style decay of adam and sgd as Keras applies it.
         ema: decay per step of an exponential moving average of the weights, which is then the network that is kept,
-            in [0, 1); 0 keeps the weights themselves. Curves show the weights themselves. Not with select = "best".
+            in [0, 1); 0 keeps the weights themselves. Batch norm's statistics are then estimated again, with the
+            averaged weights. Curves show the weights themselves. Not with select = "best".
         early_stopping: stop after that many epochs without a lower validation loss; 0 never stops.
         select: "last" keeps the last epoch's weights, "best" those of the lowest validation loss.
         augment: "none", "nerve", "mobile", "probe" or "strong" (see tfseg.data.augment).
+        presence: learn, too, whether each class is in the image at all, and draw nothing where it is not: for data with
+            empty masks (see tfseg.models.presence).
+        presence_weight: what the cross-entropy of presence is multiplied by in the loss.
+        decide: choose `threshold`, `smallest_area` and the threshold of presence in each fold by the Dice on its
+            validation patients, who learn nothing: needs validation > 0 (see tfseg.decide).
         threshold: probability from which a pixel counts as foreground, in (0, 1).
+        smallest_area: share of the image, in [0, 1), below which a class's whole mask counts as nothing drawn.
         largest_component: keep only the largest connected component of each class, in a volume in three dimensions.
         window_low_hu, window_high_hu: the values of a volume's voxels that become 0 and 1, -4096 to 32767 (Hounsfield
             units in CT); what lies outside is cut off. Pictures have no window.
@@ -85,10 +97,13 @@ class Recipe:
     holdout: float = 0.0
     validation: float = 0.0
     epochs: int = 30
+    min_steps: int = 0
+    minutes: float = 0.0
     batch_size: int = 8
     loss: str = "dice"
     optimizer: str = "adam"
     learning_rate: float = 1e-3
+    warmup: float = 0.0
     schedule: str = "cosine"
     patience: int = 5
     weight_decay: float = 0.0
@@ -96,7 +111,11 @@ class Recipe:
     early_stopping: int = 0
     select: str = "last"
     augment: str = "nerve"
+    presence: bool = False
+    presence_weight: float = 0.5
+    decide: bool = False
     threshold: float = 0.5
+    smallest_area: float = 0.0
     largest_component: bool = False
     window_low_hu: float = -100.0
     window_high_hu: float = 400.0
@@ -123,12 +142,21 @@ class Recipe:
                 "set validation to a share of the training patients, for example validation = 0.1"
             )
 
+        if self.decide and not self.validation:
+            raise InputError(
+                "decide looks at validation patients: set validation to a share of the training patients, "
+                "for example validation = 0.15"
+            )
         for name in self.deploy:
             if name not in FILES and not _PRUNED.fullmatch(name):
                 raise InputError(f"deploy = {name!r} is none of {', '.join(FILES)} or, for example, int8-pruned-0.5")
         if self.window_low_hu >= self.window_high_hu:
             raise InputError(
                 f"window_low_hu = {self.window_low_hu:g} is not below window_high_hu = {self.window_high_hu:g}"
+            )
+        if self.warmup and self.schedule == "plateau":
+            raise InputError(
+                "warmup goes with schedule = 'constant' or 'cosine'; 'plateau' sets the learning rate itself"
             )
         if self.ema and self.select == "best":
             raise InputError("ema keeps an average of all weights, select = 'best' those of one epoch: choose one")
@@ -169,6 +197,14 @@ class Recipe:
             return self
         return dataclasses.replace(self, precision="bfloat16" if {*BFLOAT16} & {*flags} else "float32")
 
+    def training_epochs(self, images: int) -> int:
+        """Return how often a training passes over `images`: `epochs` times, or as often as `min_steps` needs.
+
+        >>> Recipe(epochs=30, batch_size=8, min_steps=1000).training_epochs(160)
+        50
+        """
+        return max(self.epochs, -(-self.min_steps // max(1, images // self.batch_size)))
+
     def to_toml(self) -> str:
         """Return the recipe as TOML, one key a line, in the order of the fields."""
         return "".join(f"{key} = {_toml(value)}\n" for key, value in dataclasses.asdict(self).items())
@@ -200,13 +236,18 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("holdout", 0, 0.9),
     ("validation", 0, 0.9),
     ("epochs", 1, 100_000),
+    ("min_steps", 0, 10_000_000),
+    ("minutes", 0, 100_000),
+    ("warmup", 0, 0.5),
     ("batch_size", 1, 4096),
     ("learning_rate", 0, 1e3),
     ("patience", 1, 100_000),
     ("weight_decay", 0, 10),
     ("ema", 0, 0.99999),
     ("early_stopping", 0, 100_000),
+    ("presence_weight", 0, 1e3),
     ("threshold", 1e-6, 1 - 1e-6),
+    ("smallest_area", 0, 0.99),
     ("window_low_hu", -4096, 32767),
     ("window_high_hu", -4096, 32767),
     ("region_margin_mm", 0, 1000),

@@ -16,7 +16,7 @@ from tfseg.data.images import network_input, read_image
 from tfseg.data.pipeline import training_batches
 from tfseg.data.source import Source
 from tfseg.errors import InputError
-from tfseg.inference import Masking, Predict, with_flips
+from tfseg.inference import Masking, Opened, with_flips
 from tfseg.job import (
     CONFUSION,
     KERAS,
@@ -43,7 +43,7 @@ _TUNING_STEPS = 500  # that fine-tuning takes at least, but for runs that were s
 REFERENCE = "fp32"  # is converted whenever another file is: what it loses, the conversion loses
 
 
-def convert_network(job: Job, folder: Path, training: Sequence[str], fold: int | None) -> dict[str, Predict]:
+def convert_network(job: Job, folder: Path, training: Sequence[str], fold: int | None) -> dict[str, Opened]:
     """Convert the network in `folder` to the files that the recipe names, and open them.
 
     Args:
@@ -57,7 +57,7 @@ def convert_network(job: Job, folder: Path, training: Sequence[str], fold: int |
         opened = open_file(folder / runs.MODEL)
         for path in lacking:
             runs.write_whole(path, _converted(job, opened, Options.of(path.stem), training, fold))
-    return {file: interpret.open_file(path)[0] for file, path in paths.items()}
+    return {file: interpret.open_file(path) for file, path in paths.items()}
 
 
 def missing(job: Job, folder: Path) -> list[Path]:
@@ -93,8 +93,8 @@ def ship(job: Job, options: Options, out: Path) -> dict[str, Any]:
     for fold in done:
         folder, training = job.folder(fold), training_part(job, split, fold)[0]
         content = _converted(job, open_file(folder / runs.MODEL), options, training, fold)
-        predict = interpret.predict(content, metadata.parse(content, str(folder)))
-        new_rows, new_counts = score(job, predict, split[str(fold)], str(fold), file=options.kind)
+        opened = interpret.open_content(content, str(folder))
+        new_rows, new_counts = score(job, opened, split[str(fold)], str(fold), file=options.kind)
         old_rows = [row for row in read_rows(folder / runs.METRICS) if row.file != options.kind]
         old_counts = [entry for entry in runs.read_json(folder / CONFUSION) if entry["file"] != options.kind]
         rows += [row for row in old_rows if row.file == KERAS] + new_rows
@@ -132,8 +132,7 @@ def sensitivity(job: Job) -> dict[str, dict[str, float]]:
     calibration = _run_calibration(job, training_part(job, split, fold)[0], fold, Options())
 
     def dice(content: bytes, file: str) -> dict[str, float]:
-        predict = interpret.predict(content, metadata.parse(content, file))
-        rows, _ = score(job, predict, split[str(fold)], str(fold), file=file)
+        rows, _ = score(job, interpret.open_content(content, file), split[str(fold)], str(fold), file=file)
         return {name: statistics.mean(row.dice for row in rows if row.class_name == name) for name in job.classes}
 
     whole = dice(convert(network, card, Options(precision=REFERENCE), watch=job.watch), REFERENCE)
@@ -181,7 +180,7 @@ def score_file(path: Path, source: Source, *, flips: bool = False, watch: Watch)
         fold = str(about.fold)
         names = folds.load(table, list(source.samples.values()), source.root)[fold]
     job = Job(recipe=_recipe_of(masking, source), source=source, run=path.parent, watch=watch)
-    rows, counts = score(job, with_flips(predict) if flips else predict, names, fold, file=about.precision)
+    rows, counts = score(job, (with_flips(predict) if flips else predict, masking), names, fold, file=about.precision)
     return summarise_job(job, rows, {fold: counts})
 
 
@@ -233,16 +232,17 @@ def _course(job: Job, training: Sequence[str], fold: int | None, options: Option
     place = {name: index for index, name in enumerate(job.source.samples)}
     pixels = decode_pixels(job)
     records = pixels.records(place[name] for name in training)
+    passes = recipe.training_epochs(len(records))
     batches = training_batches(
         pixels,
         records,
         batch_size=recipe.batch_size,
         augment=recipe.augment,
         seed=recipe.seed + (recipe.folds if fold is None else fold),
-        first_epoch=recipe.epochs,
+        first_epoch=passes,
     )
     steps = max(1, len(records) // recipe.batch_size)
-    epochs = max(recipe.epochs * (0.25 if options.sparsity else 0.1), min(_TUNING_STEPS / steps, recipe.epochs))
+    epochs = max(passes * (0.25 if options.sparsity else 0.1), min(_TUNING_STEPS / steps, passes))
     return finetune.Course(
         batches=batches.map(lambda image, mask: image),
         activation=losses.loss(recipe.loss).activation,

@@ -1,6 +1,7 @@
 """From a network to masks: what predicts, how its probabilities become a mask, and where the mask is written."""
 
 import dataclasses
+import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,6 +59,7 @@ class Masking:
         classes: of its output, in order.
         threshold: probability from which a pixel counts.
         largest_component: whether only the largest component of each class is kept.
+        smallest_area: share of the image below which a class's whole mask counts as nothing drawn; pictures only.
         window, region, margin_mm: how the network looks at volumes, see tfseg.data.frames.View.
     """
 
@@ -66,6 +68,7 @@ class Masking:
     classes: tuple[str, ...]
     threshold: float
     largest_component: bool
+    smallest_area: float = 0.0
     window: Window | None = None
     region: str = ""
     margin_mm: float = 0.0
@@ -79,10 +82,18 @@ class Masking:
         """Return the mask uint8 (H, W, K) of an image (H, W, C) in [0, 1], both at the original resolution."""
         x = network_input(image, self.image_size).astype(np.float32)[None] / 255
         probability = resize_probability(predict(x)[0], image.shape[:2])
-        return postprocess(probability, threshold=self.threshold, largest_component=self.largest_component)
+        return postprocess(
+            probability,
+            threshold=self.threshold,
+            largest_component=self.largest_component,
+            smallest_area=self.smallest_area,
+        )
 
 
-def open_network(path: Path, *, fold: int | None = None) -> tuple[Predict, Masking]:
+Opened = tuple[Predict, Masking]  # a network or file, ready to draw masks
+
+
+def open_network(path: Path, *, fold: int | None = None) -> Opened:
     """Open a .keras file of tfseg, one fold of a run, or the mean of all folds of a run.
 
     Raises:
@@ -104,8 +115,9 @@ def open_network(path: Path, *, fold: int | None = None) -> tuple[Predict, Maski
         image_size=size,
         channels=channels,
         classes=cards[0].classes,
-        threshold=cards[0].threshold,
+        threshold=statistics.median(card.threshold for card in cards),
         largest_component=cards[0].largest_component,
+        smallest_area=statistics.median(card.smallest_area for card in cards),
         window=cards[0].window,
         region=cards[0].region,
         margin_mm=cards[0].margin_mm,

@@ -14,7 +14,7 @@ from tfseg.data.pixels import Pixels, decode
 from tfseg.data.source import Source
 from tfseg.errors import InputError
 from tfseg.evaluate import Scored, evaluate
-from tfseg.inference import Masking, Predict, write_masks
+from tfseg.inference import Opened, write_masks
 from tfseg.metrics import COLUMNS, HOLDOUT, Row, read_rows, row_values
 from tfseg.progress import Watch
 from tfseg.stacks import write_volume_masks
@@ -52,20 +52,6 @@ class Job:
             return self.classes
         shown = frozenset[str]().union(*self.source.labels.values())
         return tuple(name for name in self.source.dataset.classes if name in shown or name in self.classes)
-
-    @property
-    def masking(self) -> Masking:
-        """How the network's output becomes a mask."""
-        return Masking(
-            image_size=self.recipe.image_size,
-            channels=self.recipe.channels,
-            classes=self.classes,
-            threshold=self.recipe.threshold,
-            largest_component=self.recipe.largest_component,
-            window=self.view.window,
-            region=self.view.region,
-            margin_mm=self.view.margin_mm,
-        )
 
     @property
     def view(self) -> View:
@@ -127,14 +113,14 @@ def training_part(job: Job, split: dict[str, list[str]], fold: int | None) -> tu
 
 
 def score(
-    job: Job, predict: Predict, names: Sequence[str], fold: str, *, file: str = KERAS, draw: Path | None = None
+    job: Job, opened: Opened, names: Sequence[str], fold: str, *, file: str = KERAS, draw: Path | None = None
 ) -> tuple[list[Row], Counts]:
-    """Score images, and write what was predicted, as PNG or NIfTI files, below `draw`, where it is given."""
+    """Score images by an open network or file, and write what was predicted, as PNG or NIfTI files, below `draw`."""
     rows: list[Row] = []
     counts: Counts = []
     if draw:
         shutil.rmtree(draw, ignore_errors=True)
-    for name, scored in _scored(job, predict, names, file):
+    for name, scored in _scored(job, opened, names, file):
         if draw:
             if scored.sample.slices:
                 stem = (draw / name).with_name(scored.sample.image.name.partition(".nii")[0])
@@ -149,11 +135,12 @@ def score(
     return rows, counts
 
 
-def _scored(job: Job, predict: Predict, names: Sequence[str], file: str) -> Iterator[tuple[str, Scored]]:
+def _scored(job: Job, opened: Opened, names: Sequence[str], file: str) -> Iterator[tuple[str, Scored]]:
     samples = [job.source.samples[name] for name in names]
     stage = "scoring unseen images" if file == KERAS else f"scoring unseen images, {file}"
+    predict, masking = opened
     for done, (name, scored) in enumerate(
-        zip(names, evaluate(predict, samples, job.source.dataset, job.masking), strict=True), 1
+        zip(names, evaluate(predict, samples, job.source.dataset, masking), strict=True), 1
     ):
         job.watch(stage, done, len(names))
         yield name, scored

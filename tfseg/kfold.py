@@ -11,9 +11,10 @@ from tfseg import deploy, losses, models, runs, teacher
 from tfseg.config import Recipe
 from tfseg.data import folds
 from tfseg.data.source import Source, same_images
+from tfseg.decide import Decision, decide
 from tfseg.engine import Engine, Files, Local, Piece, Where
 from tfseg.errors import InputError
-from tfseg.inference import open_network, with_flips
+from tfseg.inference import Masking, open_network, with_flips
 from tfseg.job import (
     PIXELS,
     Counts,
@@ -31,6 +32,7 @@ from tfseg.progress import Watch
 from tfseg.train import STATE, Task, check_task, train
 
 LOCAL = Local()
+DECISION = "decision.json"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -126,8 +128,9 @@ def rescore(run: Path, source: Source, *, flips: bool = False, watch: Watch) -> 
     rows: list[Row] = []
     counts: dict[str, Counts] = {}
     for name, fold in jobs:
-        predict = open_network(run, fold=fold)[0]
-        scored, counts[name] = score(job, with_flips(predict) if flips else predict, split[name], name)
+        predict, masking = open_network(run, fold=fold)
+        opened = (with_flips(predict) if flips else predict, masking)
+        scored, counts[name] = score(job, opened, split[name], name)
         rows += scored
     return summarise_job(job, rows, counts)
 
@@ -262,12 +265,19 @@ def _train_part(
         check_task(job.recipe, len(learned))
         task = Task(fold=number, training=learned, validation=watched, folder=folder, teacher=teaching)
         network = train(job.recipe, pixels, task, watch=job.watch)
+    activation = losses.loss(job.recipe.loss).activation
+    decision = _decided(job, network, activation, part[1]) if job.recipe.decide else None
+    if decision:
+        runs.write_json(folder / DECISION, dataclasses.asdict(decision))
     card = Card(
         model=job.recipe.model,
         classes=job.classes,
-        activation=losses.loss(job.recipe.loss).activation,
-        threshold=job.recipe.threshold,
+        activation=activation,
+        threshold=decision.threshold if decision else job.recipe.threshold,
         largest_component=job.recipe.largest_component,
+        smallest_area=decision.smallest_area if decision else job.recipe.smallest_area,
+        presence=decision.presence if decision else (),
+        weights=job.recipe.weights,
         dataset=job.source.dataset.name,
         fingerprint=job.source.fingerprint,
         phantom=job.source.phantom,
@@ -279,12 +289,26 @@ def _train_part(
     save(network, path, card)
 
 
+def _decided(job: Job, network: Any, activation: str, validation: Sequence[str]) -> Decision:
+    """Choose on the validation images when something is drawn, and close the network's gates accordingly."""
+    masking = Masking(
+        image_size=job.recipe.image_size,
+        channels=job.recipe.channels,
+        classes=job.classes,
+        threshold=job.recipe.threshold,
+        largest_component=job.recipe.largest_component,
+    )
+    job.watch("deciding", 0, 1)
+    samples = [job.source.samples[name] for name in validation]
+    return decide(network, masking, activation, samples, job.source.dataset)
+
+
 def _score_fold(job: Job, fold: int, training: Sequence[str], unseen: Sequence[str]) -> None:
     """Score a fold's network, and the files that it is converted to, on the images that it never saw."""
     folder = job.folder(fold)
-    rows, counts = score(job, open_network(job.run, fold=fold)[0], unseen, str(fold), draw=folder / runs.PREDICTIONS)
-    for file, predict in deploy.convert_network(job, folder, training, fold).items():
-        more_rows, more_counts = score(job, predict, unseen, str(fold), file=file)
+    rows, counts = score(job, open_network(job.run, fold=fold), unseen, str(fold), draw=folder / runs.PREDICTIONS)
+    for file, opened in deploy.convert_network(job, folder, training, fold).items():
+        more_rows, more_counts = score(job, opened, unseen, str(fold), file=file)
         rows, counts = rows + more_rows, counts + more_counts
     write_scores(folder, rows, counts)
 
@@ -293,7 +317,7 @@ def _finish(job: Job, split: dict[str, list[str]]) -> dict[str, Any]:
     """Score the folds' networks together on the hold-out images, and sum up; all pieces of the run are done."""
     if split.get(HOLDOUT) and not (job.run / HOLDOUT / runs.METRICS).exists():
         draw = job.run / HOLDOUT / runs.PREDICTIONS
-        write_scores(job.run / HOLDOUT, *score(job, open_network(job.run)[0], split[HOLDOUT], HOLDOUT, draw=draw))
+        write_scores(job.run / HOLDOUT, *score(job, open_network(job.run), split[HOLDOUT], HOLDOUT, draw=draw))
     (job.run / PIXELS).unlink(missing_ok=True)
     return collect(job)
 

@@ -4,19 +4,32 @@ import numpy as np
 from scipy import ndimage
 
 
-def postprocess(probability: np.ndarray, *, threshold: float, largest_component: bool) -> np.ndarray:
+def postprocess(
+    probability: np.ndarray, *, threshold: float, largest_component: bool, smallest_area: float = 0.0
+) -> np.ndarray:
     """Return the mask, uint8 (H, W, K), of a probability, float (H, W, K) in [0, 1].
 
     Args:
         probability: of each pixel and class.
         threshold: probability from which a pixel counts as foreground.
         largest_component: whether only the largest component of each class is kept.
+        smallest_area: share of the image below which what is left of a class counts as nothing.
 
     Raises:
         ValueError: `probability` has no (H, W, K) shape.
     """
     mask = binarize(probability, threshold)
-    return keep_largest(mask) if largest_component else mask
+    mask = keep_largest(mask) if largest_component else mask
+    return drop_small(mask, smallest_area) if smallest_area else mask
+
+
+def drop_small(mask: np.ndarray, smallest_area: float) -> np.ndarray:
+    """Empty the classes of a mask, uint8 (H, W, K), 0 or 1, that cover less than that share of the image.
+
+    >>> drop_small(np.array([[[1, 1], [0, 1], [0, 1], [0, 0]]], np.uint8), 0.5).sum(axis=(0, 1))
+    array([0, 3], dtype=uint64)
+    """
+    return mask * (mask.mean(axis=(0, 1)) >= smallest_area)
 
 
 def binarize(probability: np.ndarray, threshold: float) -> np.ndarray:

@@ -4,7 +4,6 @@ After Hinton et al. (Distilling the Knowledge in a Neural Network, NIPS 2014 wor
 pixel. Departure: no temperature, for a probability between 0 and 1 along the outline is what a teacher has to add.
 """
 
-import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,13 +90,3 @@ def distilled(loss: Loss, activation: str, weight: float) -> Loss:
         return task + weight * soft_loss(y_true[..., classes:], logits)
 
     return both
-
-
-def of_masks(metric: Loss) -> Loss:
-    """Let a metric see the masks alone; it keeps its name."""
-
-    @functools.wraps(metric)
-    def masks_only(y_true: Tensor, logits: Tensor) -> Tensor:
-        return metric(y_true[..., : logits.shape[-1]], logits)
-
-    return masks_only

@@ -20,11 +20,17 @@ from tfseg.errors import InputError, WorkError
 from tfseg.losses.curves import curve_metrics
 from tfseg.models.adam import Adam, AdamW
 from tfseg.models.files import open_file
+from tfseg.models.presence import presence_loss, two_headed
 from tfseg.models.pretrained import load_pretrained
+from tfseg.models.statistics import estimate_statistics
 from tfseg.progress import Watch
-from tfseg.teacher import distilled, of_masks, taught
+from tfseg.schedule import Clock, WarmupSchedule
+from tfseg.teacher import distilled, taught
 
 STATE = "state.npz"
+_PATIENT_EPOCHS = 3  # before a loss that does not fall is worth a word
+_FALLEN = 0.98  # of the first epoch's loss: an untrained network's varies by less
+_STATISTICS_STEPS = 50  # batches, at least, that the statistics of batch norm are estimated from
 CURVES = ("loss", "accuracy", "iou", "dice", "val_loss", "val_accuracy", "val_iou", "val_dice", "learning_rate")
 
 
@@ -75,24 +81,28 @@ def train(recipe: Recipe, pixels: Pixels, task: Task, *, watch: Watch) -> keras.
     keras.utils.set_random_seed(seed)
     precision = recipe.settled(machine.this().flags).precision
     model = _build(recipe, pixels, "mixed_bfloat16" if precision == "bfloat16" else "float32")
+    classes = pixels.mask_shape[-1]
     if recipe.weights and not (task.folder / STATE).exists():
         load_pretrained(model, recipe.model, recipe.weights)
         keras.utils.set_random_seed(seed)  # building the published network drew numbers
-    steps = len(task.training) // recipe.batch_size
+    if recipe.presence:
+        model = two_headed(model)
+    steps, epochs = len(task.training) // recipe.batch_size, recipe.training_epochs(len(task.training))
     activation = losses.loss(recipe.loss).activation
+    rate = _learning_rate(recipe, epochs * steps)
     model.compile(
-        optimizer=_optimizer(recipe, steps),
-        loss=_in_float32(_loss(recipe, task)),
-        metrics=[_in_float32(of_masks(metric)) for metric in curve_metrics(activation, recipe.threshold)],
+        optimizer=_optimizer(recipe, rate),
+        loss=_in_float32(_loss(recipe, task, classes)),
+        metrics=[_of_masks(metric, classes) for metric in curve_metrics(activation, recipe.threshold)],
         jit_compile=False,
     )
     model.optimizer.build(model.trainable_variables)
     blank = keras.ops.zeros((1, *pixels.mask_shape))
     model.compute_metrics(None, blank, blank)  # makes their variables now: else the step would be traced twice
     model.reset_metrics()
-    memory = Memory(recipe, model, task, steps, watch)
+    memory = Memory(recipe, model, task, rate, epochs=epochs, steps=steps, watch=watch)
     memory.recall()
-    watch("training", memory.epoch * steps, recipe.epochs * steps)
+    watch("training", memory.epoch * steps, memory.epochs * steps)
     if not memory.finished:
         batches = training_batches(
             pixels,
@@ -107,7 +117,7 @@ def train(recipe: Recipe, pixels: Pixels, task: Task, *, watch: Watch) -> keras.
             validation_data=validation_batches(pixels, task.validation, batch_size=recipe.batch_size),
             steps_per_epoch=steps,
             initial_epoch=memory.epoch,
-            epochs=recipe.epochs,
+            epochs=epochs,
             shuffle=False,
             verbose=0,
             callbacks=[memory, keras.callbacks.TensorBoard(task.folder / "tensorboard", write_graph=False)],
@@ -116,7 +126,12 @@ def train(recipe: Recipe, pixels: Pixels, task: Task, *, watch: Watch) -> keras.
         model.optimizer.finalize_variable_values(model.trainable_variables)
     kept = memory.best if recipe.select == "best" else [np.array(value) for value in model.variables]
     trained = _build(recipe, pixels, "float32")
-    _assign(trained.variables, kept)
+    _assign((two_headed(trained) if recipe.presence else trained).variables, kept)
+    if recipe.ema:
+        batches = training_batches(
+            pixels, task.training, batch_size=recipe.batch_size, augment=recipe.augment, seed=seed, first_epoch=epochs
+        )
+        estimate_statistics(trained, batches.take(max(steps, min(_STATISTICS_STEPS, epochs * steps))))
     return trained
 
 
@@ -127,9 +142,22 @@ class Memory(keras.callbacks.Callback):
     EarlyStopping and ReduceLROnPlateau forget their counters between processes, which is why they are not used.
     """
 
-    def __init__(self, recipe: Recipe, model: keras.Model, task: Task, steps: int, watch: Watch) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        model: keras.Model,
+        task: Task,
+        rate: float | WarmupSchedule,
+        *,
+        epochs: int,
+        steps: int,
+        watch: Watch,
+    ) -> None:
         super().__init__()
-        self.recipe, self.network, self.task, self.steps, self.watch = recipe, model, task, steps, watch
+        self.recipe, self.network, self.task, self.rate, self.watch = recipe, model, task, rate, watch
+        self.most = self.epochs = epochs  # that the recipe asks for, and that fit into its minutes
+        self.steps = steps  # of each epoch
+        self.clock = Clock(recipe.minutes)  # starts here
         self.epoch = 0
         self.history: list[list[float]] = []
         self.best: list[np.ndarray] = []
@@ -141,7 +169,7 @@ class Memory(keras.callbacks.Callback):
     def finished(self) -> bool:
         """Whether all epochs are done, or enough passed without gain."""
         stopped = 0 < self.recipe.early_stopping <= self.idle
-        return stopped or self.epoch >= self.recipe.epochs
+        return stopped or self.epoch >= self.epochs
 
     def recall(self) -> None:
         """Take up the state of an earlier process, if there is one."""
@@ -154,6 +182,9 @@ class Memory(keras.callbacks.Callback):
             self.best = [state[f"best_{i}"] for i in range(counters["best"])]
         self.epoch, self.history = counters["epoch"], counters["history"]
         self.best_loss, self.idle, self.idle_rate = counters["best_loss"], counters["idle"], counters["idle_rate"]
+        if self.recipe.minutes:
+            self.clock.durations_s = counters["durations_s"]
+            self._fit_epochs()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Show progress; stop at once when the loss is no number."""
@@ -163,7 +194,7 @@ class Memory(keras.callbacks.Callback):
                 f"fold {self.task.fold}: the loss became {logs['loss']} in epoch {self.epoch + 1}: "
                 "lower learning_rate, or try another loss"
             )
-        self.watch("training", self.epoch * self.steps + batch + 1, self.recipe.epochs * self.steps)
+        self.watch("training", self.epoch * self.steps + batch + 1, self.epochs * self.steps)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Steer, then write the state and the history."""
@@ -171,14 +202,33 @@ class Memory(keras.callbacks.Callback):
         self.epoch = epoch + 1
         self.history.append([logs[name] for name in CURVES])
         self._steer(logs["val_loss"])
+        if self.recipe.minutes:
+            self.clock.lap()
+            self._fit_epochs()
         self._write()
         values = " ".join(f"{name} {logs[name]:.3f}" for name in ("loss", "dice", "val_dice"))
         done = self.epoch * self.steps
-        self.watch(
-            "training", done, self.recipe.epochs * self.steps, f"epoch {self.epoch}/{self.recipe.epochs} {values}"
-        )
+        detail = f"epoch {self.epoch}/{self.epochs} {values}{self._hint()}"
+        self.watch("training", done, self.epochs * self.steps, detail)
         if self.finished:
             self.network.stop_training = True
+
+    def _fit_epochs(self) -> None:
+        """Set the number of passes, and with it the schedule, to what the recipe's minutes hold."""
+        self.epochs = min(self.most, self.epoch + self.clock.epochs_left())
+        if isinstance(self.rate, WarmupSchedule):
+            self.rate.set_steps(self.epochs * self.steps)
+
+    def _hint(self) -> str:
+        """Return a warning, once, where the loss has not fallen in the first epochs."""
+        first = max(_PATIENT_EPOCHS, math.ceil(self.epochs * max(0.1, self.recipe.warmup)))
+        losses_seen = [row[CURVES.index("loss")] for row in self.history]
+        if self.epoch != first or min(losses_seen[1:]) < _FALLEN * losses_seen[0]:
+            return ""
+        return (
+            f"; the loss has not fallen in {first} epochs ({losses_seen[0]:.3f} to {losses_seen[-1]:.3f}): "
+            "try another learning_rate, loss or model"
+        )
 
     def _steer(self, loss: float) -> None:
         if loss < self.best_loss:
@@ -202,6 +252,8 @@ class Memory(keras.callbacks.Callback):
             "variables": len(variables),
             "best": len(self.best),
         }
+        if self.recipe.minutes:
+            counters["durations_s"] = self.clock.durations_s
         arrays = {"counters": np.array(json.dumps(counters))}
         arrays |= {f"variable_{i}": value for i, value in enumerate(variables)}
         arrays |= {f"best_{i}": value for i, value in enumerate(self.best)}
@@ -218,14 +270,25 @@ def _build(recipe: Recipe, pixels: Pixels, policy: str) -> keras.Model:
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
-        return models.build(recipe.model, pixels.image_shape, pixels.mask_shape[-1])
+        return models.build(recipe.model, pixels.image_shape, pixels.mask_shape[-1], presence=recipe.presence)
     finally:
         keras.config.set_dtype_policy(before)
 
 
-def _loss(recipe: Recipe, task: Task) -> Callable[[Any, Any], Any]:
+def _loss(recipe: Recipe, task: Task, classes: int) -> Callable[[Any, Any], Any]:
     row = losses.loss(recipe.loss)
-    return distilled(row.load(), row.activation, recipe.teacher_weight) if task.teacher else row.load()
+    loss = distilled(row.load(), row.activation, recipe.teacher_weight) if task.teacher else row.load()
+    return presence_loss(loss, classes, recipe.presence_weight) if recipe.presence else loss
+
+
+def _of_masks(metric: Callable[[Any, Any], Any], classes: int) -> Callable[[Any, Any], Any]:
+    """Let a metric see the masks and their logits alone, without a teacher's or presence; it keeps its name."""
+
+    @functools.wraps(metric)
+    def masks_only(y_true: Any, outputs: Any) -> Any:
+        return metric(y_true[..., :classes], keras.ops.cast(outputs[..., :classes], "float32"))
+
+    return masks_only
 
 
 def _in_float32(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
@@ -238,10 +301,14 @@ def _in_float32(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any
     return cast
 
 
-def _optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
-    rate: Any = recipe.learning_rate
-    if recipe.schedule == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, recipe.epochs * steps)
+def _learning_rate(recipe: Recipe, steps: int) -> float | WarmupSchedule:
+    """Return the rate of a training of so many steps, or its schedule."""
+    if recipe.schedule == "plateau" or not (recipe.warmup or recipe.schedule == "cosine"):
+        return recipe.learning_rate
+    return WarmupSchedule(recipe.learning_rate, steps, warmup=recipe.warmup, cosine=recipe.schedule == "cosine")
+
+
+def _optimizer(recipe: Recipe, rate: Any) -> keras.optimizers.Optimizer:
     options: dict[str, Any] = {"use_ema": recipe.ema > 0, "ema_momentum": recipe.ema}
     if recipe.weight_decay or recipe.optimizer == "adamw":  # the others would decay by 0 at every step
         options["weight_decay"] = recipe.weight_decay

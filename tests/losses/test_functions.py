@@ -29,6 +29,21 @@ def test_soft_dice(truth, logits, expected):
     assert float(functions.soft_dice(column(truth), column(logits))[0]) == pytest.approx(expected, abs=1e-6)  # float32
 
 
+def test_batch_dice_takes_all_images_as_one():
+    truth = np.concatenate([column([1, 1, 0, 0]), column([0, 0, 0, 0])])
+    logits = np.concatenate([column([YES, NO, NO, NO]), column([YES, NO, NO, NO])])
+    # overlap 1, areas 2 and 1 + 1: (2 + 1) / (2 + 2 + 1)
+    np.testing.assert_allclose(functions.batch_dice(truth, logits), [0.4, 0.4], atol=1e-6)  # float32
+
+
+def test_an_empty_image_does_not_reward_batch_dice_for_drawing_nothing():
+    truth = np.concatenate([column([1, 1, 0, 0]), column([0, 0, 0, 0])])
+    nothing, half = np.full_like(truth, NO), np.concatenate([column([YES, NO, NO, NO]), column([YES, NO, NO, NO])])
+    assert np.mean(functions.batch_dice(truth, nothing)) == pytest.approx(1 - 1 / 3, abs=1e-6)  # dearer than 0.4
+    assert np.mean(functions.soft_dice(truth, half)) == pytest.approx((0.25 + 0.5) / 2, abs=1e-6)
+    assert np.mean(functions.soft_dice(truth, nothing)) == pytest.approx((1 - 1 / 3) / 2, abs=1e-6)  # cheaper
+
+
 def test_tversky_punishes_misses_more_than_false_alarms():
     missed = functions.tversky(column([1, 1, 0, 0]), column([YES, NO, NO, NO]))  # 1 - 1.5 / (1 + 0.7 + 0.5)
     alarm = functions.tversky(column([1, 0, 0, 0]), column([YES, YES, NO, NO]))  # 1 - 1.5 / (1 + 0.3 + 0.5)

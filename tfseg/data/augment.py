@@ -23,8 +23,9 @@ def augmenter(name: str, size: int) -> Augment:
         name: "none"; "nerve" (the nerve slides: rotation, shifts, shear, zoom, flips both ways, nearest fill);
             "mobile" (the mobile paper: flips, rotation up to 30 degrees, affine, resized crop); "probe" (what a
             hand does with a probe: the nerve recipe without the upside-down flip, which no probe does, and with gain
-            and gamma); or "strong" (the probe recipe with wider limits, and with elastic deformation, speckle and blur:
-            for a few hundred images).
+            and gamma); "strong" (the probe recipe with wider limits, and with elastic deformation, speckle and blur:
+            for a few hundred images); or "four" (a flip from left to right, then four operations of random strength out
+            of ten that change place, shape, light and texture, in proportion to the image's size).
         size: height and width of the images, in pixels.
 
     Returns:
@@ -92,5 +93,26 @@ def _compose(name: str, size: int) -> "albumentations.Compose":
             A.GaussianBlur(blur_limit=(3, 5), p=0.2),
             *lights,
         ],
+        "four": lambda: [A.HorizontalFlip(p=0.5), A.SomeOf(_ten(size), n=4, replace=False)],
     }
     return A.Compose(recipes[name]())
+
+
+def _ten(size: int) -> "list[albumentations.BasicTransform]":
+    """Ten operations for images of `size` pixels; each always does something when it is drawn."""
+    import albumentations as A  # noqa: N812
+    import cv2
+
+    fill = {"border_mode": cv2.BORDER_REPLICATE, "p": 1.0}
+    return [
+        A.Affine(rotate=(-25, 25), translate_percent=(-0.1, 0.1), **fill),
+        A.Affine(scale=(0.65, 1.4), translate_percent=(-0.1, 0.1), keep_ratio=False, **fill),
+        A.Affine(shear=(-15, 15), scale=(0.8, 1.25), **fill),
+        A.ElasticTransform(alpha=size * 0.5, sigma=size * 0.06, **fill),
+        A.RandomResizedCrop(size=(size, size), scale=(0.5, 1.0), ratio=(0.8, 1.25), p=1.0),
+        A.RandomGamma(gamma_limit=(60, 160), p=1.0),
+        A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.3, p=1.0),
+        A.MultiplicativeNoise(multiplier=(0.75, 1.25), elementwise=True, p=1.0),
+        A.GaussianBlur(blur_limit=0, sigma_limit=(size * 0.002, size * 0.012), p=1.0),
+        A.Downscale(scale_range=(0.4, 0.9), p=1.0),
+    ]

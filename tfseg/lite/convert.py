@@ -27,6 +27,7 @@ from tfseg.lite.fuse import fuse
 from tfseg.lite.graph import Graph
 from tfseg.models.files import Card
 from tfseg.models.mobilevitv2 import DepthToSpace, SpaceToDepth
+from tfseg.models.presence import has_presence
 from tfseg.progress import Watch, silent
 from tfseg.quiet import silent_stderr
 
@@ -220,6 +221,9 @@ def _finished(
             activation=card.activation,
             threshold=card.threshold,
             largest_component=card.largest_component,
+            smallest_area=card.smallest_area,
+            presence=card.presence,
+            weights=card.weights,
             window=card.window,
             region=card.region,
             margin_mm=card.margin_mm,
@@ -247,7 +251,7 @@ def _sized(model: keras.Model, card: Card, image_size: int | None) -> keras.Mode
     if size == height == width:
         return model
     models.network(card.model, image_size=size)
-    network = models.build(card.model, (size, size, channels), model.output_shape[-1])
+    network = models.build(card.model, (size, size, channels), model.output_shape[-1], presence=has_presence(model))
     try:
         network.set_weights(model.get_weights())
     except ValueError as error:

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from tfseg.inference import Masking, Predict
+from tfseg.inference import Masking, Opened, Predict
 from tfseg.lite import metadata
 from tfseg.lite.metadata import Metadata
 from tfseg.quiet import silent_stderr
 
 
-def open_file(path: Path, *, threads: int = 1) -> tuple[Predict, Masking]:
+def open_file(path: Path, *, threads: int = 1) -> Opened:
     """Open a .tflite file of tfseg: what it predicts, and how that becomes a mask.
 
     A file that ends in a mask gives the probabilities 0 and 1.
@@ -19,14 +19,19 @@ def open_file(path: Path, *, threads: int = 1) -> tuple[Predict, Masking]:
     Raises:
         InputError: as tfseg.lite.metadata.read does.
     """
-    content = metadata.read_bytes(path)
-    about = metadata.parse(content, str(path))
+    return open_content(metadata.read_bytes(path), str(path), threads=threads)
+
+
+def open_content(content: bytes, name: str, *, threads: int = 1) -> Opened:
+    """Open the content of a .tflite file as `open_file` does; errors call it `name`."""
+    about = metadata.parse(content, name)
     masking = Masking(
         image_size=about.image_size,
         channels=about.channels,
         classes=about.classes,
         threshold=0.5 if about.head == "mask" else about.threshold,
         largest_component=about.largest_component,
+        smallest_area=about.smallest_area,
         window=about.window,
         region=about.region,
         margin_mm=about.margin_mm,

@@ -34,6 +34,11 @@ class Metadata:
             (1, H, W, K), 1 where a class reaches the threshold.
         threshold: probability from which a pixel counts.
         largest_component: whether only the largest component of each class is kept, which no file does by itself.
+        smallest_area: share of the image below which a class's whole mask counts as nothing, which no file does by
+            itself.
+        presence: probability of presence, one for each class, below which the file draws nothing; () where its network
+            has no presence head.
+        weights: what the network's training started from.
         precision: "fp32", "fp16", "dynamic" or "int8".
         keep_float: regular expression of the layers that an int8 file computes in float; "" for none.
         training: name of the run that trained the network.
@@ -72,6 +77,9 @@ class Metadata:
     window: tuple[float, float] | None = None
     region: str = ""
     margin_mm: float = 0.0
+    smallest_area: float = 0.0
+    presence: tuple[float, ...] = ()
+    weights: str = ""
 
 
 def attach(content: bytes, metadata: Metadata) -> bytes:
@@ -138,7 +146,9 @@ def parse(content: bytes, name: str) -> Metadata:
         raise InputError(f"{name}: a damaged .tflite file; convert or copy it again")
     if version != SCHEMA:
         raise InputError(f"{name}: its metadata are of schema {version}, and this version of tfseg reads {SCHEMA}")
-    tuples = {key: tuple(table[key]) for key in ("classes", "calibration", "window") if table.get(key) is not None}
+    tuples = {
+        key: tuple(table[key]) for key in ("classes", "calibration", "window", "presence") if table.get(key) is not None
+    }
     return Metadata(**table | tuples)
 
 

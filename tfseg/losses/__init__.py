@@ -28,9 +28,11 @@ class Loss:
 
 LOSSES: dict[str, Loss] = {
     "dice": Loss("soft_dice"),
+    "batch_dice": Loss("batch_dice"),
     "bce": Loss("binary_cross_entropy"),
     "ce": Loss("cross_entropy", "softmax"),
     "dice_bce": Loss("dice_binary_cross_entropy"),
+    "batch_dice_bce": Loss("batch_dice_binary_cross_entropy"),
     "dice_ce": Loss("dice_cross_entropy", "softmax"),
     "focal": Loss("focal"),
     "tversky": Loss("tversky"),

@@ -28,6 +28,12 @@ class Network:
 
 
 MODELS: dict[str, Network] = {
+    "lite_unet": Network(
+        "lite_unet.lite_unet",
+        16,
+        "ours, on EfficientNet-Lite0 (Tan and Le, ICML 2019, arXiv:1905.11946)",
+        variants={"80": {"trunk_width": 80, "widths": (48, 32, 16)}},
+    ),
     "nerve_unet": Network("nerve_unet.nerve_unet", 16, "Ronneberger et al., MICCAI 2015, arXiv:1505.04597"),
     "unet": Network("unet.unet", 16, "Li et al., ISBI 2021, hal-03140737"),
     "light_unet": Network("unet.light_unet", 16, "Li et al., ISBI 2021, hal-03140737"),
@@ -94,13 +100,14 @@ def network(name: str, *, image_size: int | None = None) -> tuple[Network, Mappi
     return row, row.variants.get(variant, {})
 
 
-def build(name: str, input_shape: tuple[int, int, int], classes: int) -> Any:
+def build(name: str, input_shape: tuple[int, int, int], classes: int, *, presence: bool = False) -> Any:
     """Build a network from the table.
 
     Args:
         name: a key of MODELS, with "@variant" where it has variants.
         input_shape: (H, W, C) of one image.
         classes: channels of the logits; 1 means foreground against background.
+        presence: whether it gets a presence head (tfseg.models.presence).
 
     Returns:
         A keras.Model from (B, H, W, C) images in [0, 1] to (B, H, W, classes) logits.
@@ -108,7 +115,12 @@ def build(name: str, input_shape: tuple[int, int, int], classes: int) -> Any:
     _, options = network(name)
     for side in input_shape[:2]:
         network(name, image_size=side)
-    return builder(name)(input_shape, classes, **options)
+    model = builder(name)(input_shape, classes, **options)
+    if not presence:
+        return model
+    from tfseg.models.presence import with_presence
+
+    return with_presence(model)
 
 
 def names() -> list[str]:

@@ -1,6 +1,6 @@
-"""What most published encoders consist of: convolution, batch norm and activation, padded as PyTorch pads."""
+"""What most published encoders consist of: convolution, batch norm and activation."""
 
-from typing import Any
+from typing import Any, Literal
 
 from keras import layers
 
@@ -17,7 +17,7 @@ def conv_norm(
     stride: int = 1,
     dilation: int = 1,
     depthwise: bool = False,
-    pad: bool = True,
+    pad: Literal["even", "same", "none"] = "even",
     activation: str | None = "relu",
     epsilon: float = 1e-5,
     momentum: float = 0.9,
@@ -25,8 +25,7 @@ def conv_norm(
 ) -> Tensor:
     """Return activation(norm(conv(x))): (B, H / stride, W / stride, width).
 
-    The layers are called NAME_conv, NAME_norm and NAME_ACTIVATION. A strided convolution pads all four sides alike, as
-    PyTorch's do and published weights expect; Keras' "same" would pad more on the right and below.
+    The layers are called NAME_conv, NAME_norm and NAME_ACTIVATION.
 
     Args:
         x: (B, H, W, C) features.
@@ -35,7 +34,9 @@ def conv_norm(
         stride: steps of the kernel.
         dilation: distance between the kernel's taps.
         depthwise: whether each channel is convolved by itself.
-        pad: whether to pad with zeros, so that only `stride` makes the result smaller.
+        pad: zeros round `x`, so that only `stride` makes the result smaller: "even" on all four sides alike, as
+            PyTorch's strided convolutions pad and most published weights expect; "same" as Keras and TensorFlow do,
+            where a stride of 2 pads even sizes on the right and below only; or "none".
         activation: what Keras calls it; None for none.
         epsilon: of the batch norm.
         momentum: of the batch norm's moving averages, in Keras' sense: 1 - PyTorch's.
@@ -43,12 +44,12 @@ def conv_norm(
     """
     if depthwise and width != x.shape[-1]:
         raise ValueError(f"{name}: a depthwise convolution of {x.shape[-1]} channels cannot give {width}")
-    if pad and stride > 1 and size > 1:
+    if pad == "even" and stride > 1 and size > 1:
         x = layers.ZeroPadding2D(size // 2 * dilation, name=f"{name}_pad")(x)
     options: dict[str, Any] = {
         "kernel_size": size,
         "strides": stride,
-        "padding": "same" if pad and stride == 1 else "valid",
+        "padding": "same" if pad == "same" or (pad == "even" and stride == 1) else "valid",
         "dilation_rate": dilation,
         "use_bias": False,
         "name": f"{name}_conv",

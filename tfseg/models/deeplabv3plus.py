@@ -103,7 +103,7 @@ def _inverted_residual(x: Tensor, width: int, expansion: int, stride: int, dilat
     if expansion > 1:
         y = conv_norm(y, channels, 1, activation="relu6", name=f"{name}_expand")
     y = conv_norm(
-        y, channels, 3, stride=stride, dilation=dilation, depthwise=True, pad=False, activation="relu6",
+        y, channels, 3, stride=stride, dilation=dilation, depthwise=True, pad="none", activation="relu6",
         name=f"{name}_depthwise",
     )  # fmt: skip
     y = conv_norm(y, width, 1, activation=None, name=f"{name}_project")

