@@ -267,13 +267,18 @@ def _training_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--model", metavar="NAME", help="see `tfseg models`")
     parser.add_argument(
-        "--weights", metavar="NAME", help="what its encoder starts from: imagenet, a preset of keras-cv, a .keras file"
+        "--weights",
+        metavar="NAME",
+        help="what it starts from: imagenet, none, a preset of keras-cv, a .keras file",
     )
     parser.add_argument(
         "--teacher", metavar="RUN", help="learn from the soft masks of this run's networks, too (same folds, same size)"
     )
     parser.add_argument("--folds", type=int, metavar="K")
-    parser.add_argument("--epochs", type=int, metavar="N")
+    parser.add_argument("--epochs", type=int, metavar="N", help="passes over the training images")
+    parser.add_argument(
+        "--minutes", type=float, metavar="N", help="train each network for that long at most; its schedule is fitted"
+    )
     parser.add_argument("--image-size", type=int, metavar="PIXELS")
     parser.add_argument("--batch-size", type=int, metavar="N")
     parser.add_argument("--seed", type=int, metavar="N")

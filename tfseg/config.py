@@ -18,6 +18,8 @@ AUGMENTATIONS = ("none", "nerve", "mobile", "probe", "strong", "four")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "cosine", "plateau")
 SELECTIONS = ("last", "best")
+ANSWERS = ("no", "auto", "yes")
+FEW_EMPTY = 10, 0.05  # masks, and share of all, below which "auto" takes no presence head
 PRECISIONS = ("float32", "bfloat16", "auto")
 BFLOAT16 = ("avx512_bf16", "amx_bf16")  # what Linux calls the instructions that oneDNN multiplies in bfloat16 with
 
@@ -30,8 +32,9 @@ class Recipe:
         dataset: name in tfseg.data.DATASETS.
         classes: names of the classes to learn, in the order of the network's channels; () means the data set's default.
         model: name in tfseg.models.MODELS, with "@variant" where the network has variants.
-        weights: what the encoder starts from: "" for random numbers, "imagenet", a preset of keras-cv, or the path of a
-            .keras file of the same network (see tfseg.models.pretrained).
+        weights: what the encoder starts from: "imagenet", a preset of keras-cv, the path of a .keras file of the same
+            network (see tfseg.models.pretrained), or "none" for random numbers. "" is what the network's row in
+            tfseg.models.MODELS says: published weights where tfseg is installed with them, else random numbers.
         teacher: a run folder with the same data, folds, classes, image_size and channels, whose fold k teaches fold k:
             to the loss comes the cross-entropy with the probabilities of that network, which has not seen the fold's
             held-out patients either (see tfseg.teacher); "" for none.
@@ -61,11 +64,13 @@ class Recipe:
         early_stopping: stop after that many epochs without a lower validation loss; 0 never stops.
         select: "last" keeps the last epoch's weights, "best" those of the lowest validation loss.
         augment: "none", "nerve", "mobile", "probe" or "strong" (see tfseg.data.augment).
-        presence: learn, too, whether each class is in the image at all, and draw nothing where it is not: for data with
-            empty masks (see tfseg.models.presence).
+        presence: "yes" to learn, too, whether each class is in the image at all, and draw nothing where it is not (see
+            tfseg.models.presence): for data with empty masks. "auto" does so where at least 1 of 20 masks, and 10 in
+            all, are empty. "no" does not.
         presence_weight: what the cross-entropy of presence is multiplied by in the loss.
-        decide: choose `threshold`, `smallest_area` and the threshold of presence in each fold by the Dice on its
-            validation patients, who learn nothing: needs validation > 0 (see tfseg.decide).
+        decide: "yes" to choose `threshold`, `smallest_area` and the threshold of presence in each fold by the Dice on
+            its validation patients, who learn nothing: needs validation > 0 (see tfseg.decide). "auto" does so with a
+            presence head only, and without one sets no patients aside for it. "no" does not.
         threshold: probability from which a pixel counts as foreground, in (0, 1).
         smallest_area: share of the image, in [0, 1), below which a class's whole mask counts as nothing drawn.
         largest_component: keep only the largest connected component of each class, in a volume in three dimensions.
@@ -111,9 +116,9 @@ class Recipe:
     early_stopping: int = 0
     select: str = "last"
     augment: str = "nerve"
-    presence: bool = False
+    presence: str = "no"
     presence_weight: float = 0.5
-    decide: bool = False
+    decide: str = "no"
     threshold: float = 0.5
     smallest_area: float = 0.0
     largest_component: bool = False
@@ -135,14 +140,13 @@ class Recipe:
         for name, known in _CHOICES.items():
             if getattr(self, name) not in known:
                 raise InputError(f"{name} = {getattr(self, name)!r} is none of {', '.join(map(str, known))}")
-        steered = self.early_stopping > 0 or self.schedule == "plateau" or self.select == "best"
-        if steered and not self.validation:
+        if self.steered and not self.validation:
             raise InputError(
                 "early_stopping, schedule = 'plateau' and select = 'best' look at a validation loss: "
                 "set validation to a share of the training patients, for example validation = 0.1"
             )
 
-        if self.decide and not self.validation:
+        if self.decide != "no" and not self.validation:
             raise InputError(
                 "decide looks at validation patients: set validation to a share of the training patients, "
                 "for example validation = 0.15"
@@ -160,6 +164,11 @@ class Recipe:
             )
         if self.ema and self.select == "best":
             raise InputError("ema keeps an average of all weights, select = 'best' those of one epoch: choose one")
+
+    @property
+    def steered(self) -> bool:
+        """Whether a training obeys its validation loss."""
+        return self.early_stopping > 0 or self.schedule == "plateau" or self.select == "best"
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any], *, base: Self | None = None) -> Self:
@@ -196,6 +205,33 @@ class Recipe:
         if self.precision != "auto":
             return self
         return dataclasses.replace(self, precision="bfloat16" if {*BFLOAT16} & {*flags} else "float32")
+
+    def for_empties(self, empty: int, masks: int) -> Self:
+        """Return the recipe with what "auto" means for data with so many empty masks out of so many.
+
+        >>> recipe = Recipe(presence="auto", decide="auto", validation=0.15)
+        >>> settled = recipe.for_empties(30, 100)
+        >>> settled.presence, settled.decide, settled.validation
+        ('yes', 'yes', 0.15)
+        >>> settled = recipe.for_empties(2, 100)
+        >>> settled.presence, settled.decide, settled.validation
+        ('no', 'no', 0.0)
+
+        Raises:
+            InputError: presence = "yes", and no mask is empty.
+        """
+        if self.presence == "yes" and not empty:
+            raise InputError(
+                "presence = 'yes', but none of the masks is empty: there is nothing to learn; set presence = 'no'"
+            )
+        fewest, share = FEW_EMPTY
+        some = empty >= fewest and empty >= share * masks
+        presence = {"auto": "yes" if some else "no"}.get(self.presence, self.presence)
+        decide = {"auto": presence}.get(self.decide, self.decide)
+        unused = self.decide == "auto" and decide == "no" and not self.steered
+        return dataclasses.replace(
+            self, presence=presence, decide=decide, validation=0.0 if unused else self.validation
+        )
 
     def training_epochs(self, images: int) -> int:
         """Return how often a training passes over `images`: `epochs` times, or as often as `min_steps` needs.
@@ -258,6 +294,8 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
     "select": SELECTIONS,
+    "presence": ANSWERS,
+    "decide": ANSWERS,
     "augment": AUGMENTATIONS,
     "precision": PRECISIONS,
 }

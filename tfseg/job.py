@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfseg import runs
+from tfseg import models, runs
 from tfseg.config import Recipe
 from tfseg.data import folds
 from tfseg.data.frames import View
@@ -83,6 +83,22 @@ def view(recipe: Recipe, source: Source) -> View:
         region=recipe.region,
         margin_mm=recipe.region_margin_mm,
     )
+
+
+def settled(recipe: Recipe, source: Source) -> Recipe:
+    """Return a recipe with what these data and its network's row decide: the weights, a presence head, decisions.
+
+    Raises:
+        InputError: the recipe asks for a presence head, and every mask shows something, or the images are volumes.
+    """
+    recipe = dataclasses.replace(recipe, weights=recipe.weights or models.network(recipe.model)[0].weights)
+    if source.volumes:
+        if "yes" in (recipe.presence, recipe.decide):
+            raise InputError("presence and decide are for pictures, and these are volumes: set both to 'no'")
+        return dataclasses.replace(recipe, presence="no", decide="no")
+    learned = source.dataset.select(recipe.classes)
+    empty = [len(files) for name, files in source.report.empties.items() if name in learned]
+    return recipe.for_empties(max(empty, default=0), len(source.samples))
 
 
 def decode_pixels(job: Job) -> Pixels:

@@ -22,6 +22,7 @@ from tfseg.job import (
     collect,
     decode_pixels,
     score,
+    settled,
     summarise_job,
     training_part,
     write_scores,
@@ -94,7 +95,9 @@ def _run(
     plans: Sequence[Plan], *, command: Sequence[str], only: int | None = None, engine: Engine, watch: Watch
 ) -> list[dict[str, Any]]:
     """Do what is missing of all plans, and sum up each run as soon as its last piece is done."""
-    jobs = [Job(recipe=plan.recipe, source=plan.source, run=plan.run, watch=watch) for plan in plans]
+    jobs = [
+        Job(recipe=settled(plan.recipe, plan.source), source=plan.source, run=plan.run, watch=watch) for plan in plans
+    ]
     for job in jobs:
         models.network(job.recipe.model, image_size=job.recipe.image_size)
     splits = [_begin(job, command) for job in jobs]
@@ -266,7 +269,7 @@ def _train_part(
         task = Task(fold=number, training=learned, validation=watched, folder=folder, teacher=teaching)
         network = train(job.recipe, pixels, task, watch=job.watch)
     activation = losses.loss(job.recipe.loss).activation
-    decision = _decided(job, network, activation, part[1]) if job.recipe.decide else None
+    decision = _decided(job, network, activation, part[1]) if job.recipe.decide == "yes" else None
     if decision:
         runs.write_json(folder / DECISION, dataclasses.asdict(decision))
     card = Card(

@@ -22,6 +22,7 @@ from tfseg.models.adam import Adam, AdamW
 from tfseg.models.files import open_file
 from tfseg.models.presence import presence_loss, two_headed
 from tfseg.models.pretrained import load_pretrained
+from tfseg.models.standardize import standardize_input
 from tfseg.models.statistics import estimate_statistics
 from tfseg.progress import Watch
 from tfseg.schedule import Clock, WarmupSchedule
@@ -30,6 +31,7 @@ from tfseg.teacher import distilled, taught
 STATE = "state.npz"
 _PATIENT_EPOCHS = 3  # before a loss that does not fall is worth a word
 _FALLEN = 0.98  # of the first epoch's loss: an untrained network's varies by less
+_IMAGES_MEASURED = 200  # at least, where there are as many, for the mean and deviation of their pixels
 _STATISTICS_STEPS = 50  # batches, at least, that the statistics of batch norm are estimated from
 CURVES = ("loss", "accuracy", "iou", "dice", "val_loss", "val_accuracy", "val_iou", "val_dice", "learning_rate")
 
@@ -82,10 +84,10 @@ def train(recipe: Recipe, pixels: Pixels, task: Task, *, watch: Watch) -> keras.
     precision = recipe.settled(machine.this().flags).precision
     model = _build(recipe, pixels, "mixed_bfloat16" if precision == "bfloat16" else "float32")
     classes = pixels.mask_shape[-1]
-    if recipe.weights and not (task.folder / STATE).exists():
-        load_pretrained(model, recipe.model, recipe.weights)
-        keras.utils.set_random_seed(seed)  # building the published network drew numbers
-    if recipe.presence:
+    if not (task.folder / STATE).exists():
+        _start(model, recipe, pixels, task)
+        keras.utils.set_random_seed(seed)  # building a published network draws numbers
+    if recipe.presence == "yes":
         model = two_headed(model)
     steps, epochs = len(task.training) // recipe.batch_size, recipe.training_epochs(len(task.training))
     activation = losses.loss(recipe.loss).activation
@@ -126,7 +128,7 @@ def train(recipe: Recipe, pixels: Pixels, task: Task, *, watch: Watch) -> keras.
         model.optimizer.finalize_variable_values(model.trainable_variables)
     kept = memory.best if recipe.select == "best" else [np.array(value) for value in model.variables]
     trained = _build(recipe, pixels, "float32")
-    _assign((two_headed(trained) if recipe.presence else trained).variables, kept)
+    _assign((two_headed(trained) if recipe.presence == "yes" else trained).variables, kept)
     if recipe.ema:
         batches = training_batches(
             pixels, task.training, batch_size=recipe.batch_size, augment=recipe.augment, seed=seed, first_epoch=epochs
@@ -270,15 +272,25 @@ def _build(recipe: Recipe, pixels: Pixels, policy: str) -> keras.Model:
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
-        return models.build(recipe.model, pixels.image_shape, pixels.mask_shape[-1], presence=recipe.presence)
+        return models.build(recipe.model, pixels.image_shape, pixels.mask_shape[-1], presence=recipe.presence == "yes")
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def _start(model: keras.Model, recipe: Recipe, pixels: Pixels, task: Task) -> None:
+    """Give a new network published weights, or fit its random numbers to the training images."""
+    if recipe.weights not in ("", "none"):
+        load_pretrained(model, recipe.model, recipe.weights)
+        return
+    chosen = task.training[:: max(1, len(task.training) // _IMAGES_MEASURED)]
+    values = np.stack([pixels.read(index)[0] for index in chosen]).reshape(-1, pixels.image_shape[-1]) / np.float32(255)
+    standardize_input(model, values.mean(axis=0), np.maximum(values.std(axis=0), 1 / 255))
 
 
 def _loss(recipe: Recipe, task: Task, classes: int) -> Callable[[Any, Any], Any]:
     row = losses.loss(recipe.loss)
     loss = distilled(row.load(), row.activation, recipe.teacher_weight) if task.teacher else row.load()
-    return presence_loss(loss, classes, recipe.presence_weight) if recipe.presence else loss
+    return presence_loss(loss, classes, recipe.presence_weight) if recipe.presence == "yes" else loss
 
 
 def _of_masks(metric: Callable[[Any, Any], Any], classes: int) -> Callable[[Any, Any], Any]:

@@ -20,6 +20,7 @@ RECIPE_FLAGS = (
     "teacher",
     "folds",
     "epochs",
+    "minutes",
     "image_size",
     "batch_size",
     "seed",
@@ -45,15 +46,18 @@ def _train(arguments: argparse.Namespace, *, only: int | None, engine: "Engine")
     _check_names(recipe)
     from tfseg import runs
     from tfseg.data.locate import find
+    from tfseg.job import settled
     from tfseg.progress import progress
 
     root = find(recipe.dataset, arguments.data)
-    run = _run_folder(arguments, recipe)
+    _check_out(arguments)
     with progress() as watch:
         source = open_data(recipe, root or phantom_data(recipe.dataset, watch), watch)
         if source.phantom:
             say(f"PHANTOM: {source.root} holds simulated images; no result here says anything about patients")
-        if recipe.weights:
+        recipe = settled(recipe, source)
+        run = _run_folder(arguments, recipe)
+        if recipe.weights not in ("", "none"):
             load_tensorflow()
             from tfseg.models.pretrained import fetch
 
@@ -146,12 +150,16 @@ def card(arguments: argparse.Namespace) -> None:
 def _recipe(arguments: argparse.Namespace) -> Recipe:
     flags = {name: value for name in RECIPE_FLAGS if (value := getattr(arguments, name, None)) is not None}
     overrides = flags | parse_assignments(arguments.set)
+    if "epochs" in overrides:  # so many are asked for, not more
+        overrides.setdefault("min_steps", 0)
     if arguments.recipe is not None:
         recipe = Recipe.load(arguments.recipe, overrides=overrides)
     else:
-        own = resources.files("tfseg") / "recipes" / f"{overrides.get('dataset', Recipe.dataset)}.toml"
-        with resources.as_file(own) as path:
-            recipe = Recipe.load(path, overrides=overrides) if path.is_file() else Recipe.from_mapping(overrides)
+        recipes = resources.files("tfseg") / "recipes"
+        overrides.setdefault("dataset", Recipe.dataset)
+        own = recipes / f"{overrides['dataset']}.toml"
+        with resources.as_file(own if own.is_file() else recipes / "default.toml") as path:
+            recipe = Recipe.load(path, overrides=overrides)
     return _settled(recipe if "image_size" in overrides else _fitting(recipe))
 
 
@@ -185,7 +193,7 @@ def _check_names(recipe: Recipe) -> None:
     from tfseg.models.pretrained import check
 
     network(recipe.model, image_size=recipe.image_size)
-    if recipe.weights:
+    if recipe.weights not in ("", "none"):
         check(recipe.model, recipe.weights)
     loss(recipe.loss)
     from tfseg.data import dataset
@@ -200,11 +208,16 @@ def _run_folder(arguments: argparse.Namespace, recipe: Recipe) -> Path:
     if arguments.out is None:
         found = runs.newest(root, recipe=recipe) if arguments.resume else None
         if arguments.resume and found is None:
-            say(f"nothing to resume in {root} with this recipe: starting anew")
+            say(f"nothing to resume in {root} with this recipe: starting from the beginning")
         return found or runs.new_folder(root, name)
-    if runs.begun(arguments.out):
-        if not arguments.resume:
-            raise InputError(f"{arguments.out}: exists already; add --resume to go on with it, or choose another --out")
-    elif arguments.resume:
-        say(f"nothing to resume in {arguments.out}: starting anew")
+    if arguments.resume and not runs.begun(arguments.out):
+        say(f"nothing to resume in {arguments.out}: starting from the beginning")
     return arguments.out
+
+
+def _check_out(arguments: argparse.Namespace) -> None:
+    """Refuse a folder that holds a run already, before anything heavy is loaded."""
+    from tfseg import runs
+
+    if arguments.out is not None and runs.begun(arguments.out) and not arguments.resume:
+        raise InputError(f"{arguments.out}: exists already; add --resume to go on with it, or choose another --out")

@@ -19,12 +19,14 @@ class Network:
         stride: height and width must be multiples of it.
         paper: where the network comes from.
         variants: what may follow "@" in the network's name, and the builder's options that it stands for.
+        weights: what it starts from where a recipe names nothing; "" for random numbers.
     """
 
     builder: str
     stride: int
     paper: str
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    weights: str = ""
 
 
 MODELS: dict[str, Network] = {
@@ -33,6 +35,7 @@ MODELS: dict[str, Network] = {
         16,
         "ours, on EfficientNet-Lite0 (Tan and Le, ICML 2019, arXiv:1905.11946)",
         variants={"80": {"trunk_width": 80, "widths": (48, 32, 16)}},
+        weights="imagenet",
     ),
     "nerve_unet": Network("nerve_unet.nerve_unet", 16, "Ronneberger et al., MICCAI 2015, arXiv:1505.04597"),
     "unet": Network("unet.unet", 16, "Li et al., ISBI 2021, hal-03140737"),

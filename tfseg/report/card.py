@@ -93,7 +93,7 @@ def _network(recipe: Recipe, classes: Sequence[str]) -> str:
         f"{recipe.model} ({network(recipe.model)[0].paper})",
         f"Input: {recipe.image_size}x{recipe.image_size} pixels, {'grey' if recipe.channels == 1 else 'RGB'}",
         f"Draws: {', '.join(classes)}",
-        f"Starts from: {recipe.weights or 'random numbers'}",
+        f"Starts from: {'random numbers' if recipe.weights in ('', 'none') else recipe.weights}",
     ]
     return points(facts)
 
