@@ -172,6 +172,19 @@ def test_a_range_far_too_small_for_its_products_still_runs(plain_tflite: Callabl
     assert np.isfinite(run(file, image)).all()
 
 
+def test_a_channel_of_next_to_nothing_stays_in_the_partition(plain_tflite: Callable[..., Path]) -> None:
+    """Published weights have channels that training left at 1e-39; XNNPACK takes no scale as fine as that."""
+    kernel = np.ones((3, 3, 3, 1), np.float32) * np.array([1.0, 1e-38, 1e-20], np.float32)[:, None]
+    layer = layers.DepthwiseConv2D(3, depthwise_initializer=keras.initializers.Constant(kernel), use_bias=False)
+    content = plain_tflite(layer, (SIZE, SIZE, 3)).read_bytes()
+    quantized = quantize(content, dict.fromkeys(measured(content, never), (0.0, 9.0)), never)
+    interpreter = Interpreter(model_content=quantized)
+    interpreter.allocate_tensors()
+    assert [operator["op_name"] for operator in interpreter._get_ops_details()].count("DELEGATE") == 1
+    found = run(quantized, np.ones((1, SIZE, SIZE, 3), np.float32))
+    np.testing.assert_allclose(found[0, 5, 5], [9, 0, 0], atol=9 / 255)  # a step of the result
+
+
 @pytest.mark.parametrize("joined", [False, True])
 def test_relu_after_a_transposed_convolution_is_the_end_of_its_range(
     plain_tflite: Callable[..., Path], joined: bool

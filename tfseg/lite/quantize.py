@@ -31,6 +31,7 @@ _VERSIONS = {  # of the operators' 8-bit forms; of all others 2
 }  # fmt: skip
 _LOWEST, _HIGHEST = -128, 127
 _COARSEST_PRODUCT = 2**7  # steps of the result: XNNPACK refuses a file where a product of steps is 2**8 of them
+_FINEST_PRODUCT = 2**-31  # steps of the result: XNNPACK refuses a convolution where a channel's is finer than 2**-32
 _FINEST_TERM = 2**-9  # of the step of a sum: XNNPACK leaves sums to others where a term is finer than 2**-10
 
 
@@ -235,7 +236,8 @@ def _quantize_weighted(work: _Work, op: schema.OperatorT) -> None:
     scale = work.scales[inputs[data]]
     values = file.constant(inputs[weights])
     others = tuple(a for a in range(values.ndim) if a != axis)
-    steps = np.maximum(np.abs(values).max(axis=others), np.finfo(np.float32).tiny) / _HIGHEST  # one for each channel
+    finest = work.scales[int(op.outputs[0])].step / scale.step * _FINEST_PRODUCT
+    steps = np.maximum(np.abs(values).max(axis=others) / _HIGHEST, finest)  # one for each channel
     along = [-1 if a == axis else 1 for a in range(values.ndim)]
     integers = np.rint(values / steps.reshape(along)).astype(np.int8)
     name = file.name(inputs[weights])
