@@ -4,10 +4,11 @@ import { pathToFileURL } from 'node:url';
 
 const load = (name) => import(pathToFileURL(`${process.argv[2]}/${name}.js`).href);
 const { networkInput, enlargedMask } = await load('resize');
-const { keepLargest, probabilities } = await load('mask');
+const { dropSmall, keepLargest, probabilities } = await load('mask');
 const calls = {
   networkInput: (rgba, ...rest) => networkInput(Uint8ClampedArray.from(rgba), ...rest),
   enlargedMask: (map, ...rest) => enlargedMask(Float32Array.from(map), ...rest),
+  dropSmall: (mask, smallest) => dropSmall(Uint8Array.from(mask), smallest),
   keepLargest: (mask, width) => keepLargest(Uint8Array.from(mask), width),
   probabilities: (output, ...rest) => probabilities(Float32Array.from(output), ...rest).flatMap((map) => Array.from(map)),
 };

@@ -10,7 +10,7 @@ import pytest
 from tfseg.activation import activate
 from tfseg.data.images import network_input, resize_probability
 from tfseg.demo.page import folder
-from tfseg.postprocess import binarize, keep_largest
+from tfseg.postprocess import binarize, drop_small, keep_largest
 
 RUNNER = Path(__file__).with_name("numbers.mjs")
 SHAPES = [(210, 290, 64), (64, 64, 64), (180, 320, 37), (100, 33, 64), (33, 100, 64), (40, 30, 64), (101, 77, 50)]
@@ -106,3 +106,12 @@ def test_the_pages_source_passes_its_checks(node, command):
         pytest.skip(f"no {command[0]}: npm ci --prefix tflite/web")
     done = subprocess.run([node, str(program.resolve()), *command[1:]], cwd=folder(), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_small_masks_are_dropped_as_python_does_it(compute):
+    mask = np.zeros((5, 8, 1), np.uint8)
+    mask[:2, :2] = 1  # a tenth
+    shares = [0.0, 0.0999, 0.1, 0.1001]
+    found = compute([["dropSmall", mask.ravel().tolist(), share] for share in shares])
+    assert found == [drop_small(mask, share).ravel().tolist() for share in shares]
+    assert [sum(one) for one in found] == [4, 4, 4, 0]

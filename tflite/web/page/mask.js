@@ -19,7 +19,7 @@ export function masks(output, tensor, about, width, height) {
   const threshold = Math.fround(about.head === 'mask' ? 0.5 : about.threshold);
   return probabilities(output, tensor, about).map((map) => {
     const mask = enlargedMask(map, columns, rows, width, height, threshold);
-    return about.largest_component ? keepLargest(mask, width) : mask;
+    return dropSmall(about.largest_component ? keepLargest(mask, width) : mask, about.smallest_area ?? 0);
   });
 }
 
@@ -45,6 +45,17 @@ export function probabilities(output, tensor, about) {
   }
   if (about.head === 'logits' && about.activation === 'softmax') softmaxInto(maps, values, pixels);
   return maps;
+}
+
+/**
+ * Empty a mask that covers less of the picture than that.
+ * @param {Uint8Array} mask 0 or 1; changed in place.
+ * @param {number} smallest share of the picture, in [0, 1).
+ * @returns {Uint8Array} `mask`.
+ */
+export function dropSmall(mask, smallest) {
+  if (smallest > 0 && mask.reduce((sum, pixel) => sum + pixel, 0) < smallest * mask.length) mask.fill(0);
+  return mask;
 }
 
 /**

@@ -14,7 +14,7 @@ const TENSOR = { shape: 0, type: 1, quantization: 4 };
  * How a file of tfseg is to be used; tfseg/lite/metadata.py documents every field.
  * @typedef {{model: string, image_size: number, channels: number, classes: string[], input: 'uint8' | 'float32',
  *     head: 'probability' | 'mask' | 'logits', activation: 'sigmoid' | 'softmax', threshold: number,
- *     largest_component: boolean, precision: string, training: string, dataset: string, phantom: boolean}} About
+ *     largest_component: boolean, smallest_area?: number, precision: string, training: string, dataset: string, phantom: boolean}} About
  */
 
 /**
