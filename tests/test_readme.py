@@ -52,6 +52,26 @@ def test_a_changed_bench_would_be_seen(tool, tmp_path, monkeypatch):
         assert tool.rendered(page, text) != text, name
 
 
+def test_accuracy_beside_peers_is_shown_where_it_was_measured(tool, tmp_path, monkeypatch):
+    page, text = "docs/benchmarks.md", (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    shutil.copytree(tool.KEPT, tmp_path / "kept")
+    kept = tmp_path / "kept" / "accuracy.json"
+    monkeypatch.setattr(tool, "KEPT", tmp_path / "kept")
+    for empty in ("", "{}", '{"data": [], "table": "nothing"}'):
+        kept.write_text(empty)
+        assert "<!-- accuracy -->\n<!-- /accuracy -->\n" in tool.rendered(page, text)
+    kept.unlink()
+    assert "<!-- accuracy -->\n<!-- /accuracy -->\n" in tool.rendered(page, text)
+    run = ["tfseg", "kfold", "--dataset", "hc18", "--data", "/home/me/hc18", "--out", "/home/me/run"]
+    ours = {"title": "tfseg, int8", "run": run}
+    peer = {"title": "smp U-Net, default", "settings": {"loss": "dice", "augment": False}}
+    kept.write_text(json.dumps({"data": [{"name": "hc18", "rows": [ours, peer]}], "table": "| a table |"}))
+    shown = tool.rendered(page, text)
+    assert "## Accuracy beside peers" in shown
+    assert "\n| a table |\n\n```\nhc18, tfseg, int8: tfseg kfold --dataset hc18 --data DIR\n" in shown
+    assert "\nhc18, smp U-Net, default: loss dice, augment False\n```\n<!-- /accuracy -->" in shown
+
+
 def test_a_changed_result_would_be_seen(tool, tmp_path, monkeypatch):
     shutil.copytree(tool.KEPT, tmp_path / "kept")
     kept = sorted((tmp_path / "kept" / "results").glob("*.json"))

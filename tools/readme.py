@@ -10,6 +10,7 @@ python tools/bench/training.py --out tools/readme/training.json    # beside PyTo
 python tools/bench/inference.py --out tools/readme/inference.json
 python tools/bench/arm.py --networks NAME ... --out tools/readme/arm.json
 python tools/zoo_table.py --out tools/readme/zoo.json
+python tools/bench/accuracy.py RUN --minutes N --smp PYTHON --nnunet PYTHON --out tools/readme/accuracy.json
 python tools/bench/shipping.py DIR; tfseg benchmark DIR/*.tflite --runs 10 --json results
 python tools/readme.py --latency results                  # of those files
 python tools/readme.py                                    # the pages again, from what tools/readme holds
@@ -243,6 +244,43 @@ def bench(name: str) -> str:
     return json.loads((KEPT / f"{name}.json").read_text())["table"] + "\n"
 
 
+ACCURACY = """## Accuracy beside peers
+
+    python tools/bench/accuracy.py RUN --minutes N --smp PYTHON --nnunet PYTHON --out tools/readme/accuracy.json
+
+The same images, folds, minutes of training and two cores for tfseg, for the U-Net of segmentation_models_pytorch on
+EfficientNet-Lite0, and for nnU-Net in two dimensions with its own plans. "Default" is each library's own way, "tuned"
+our choice for it with so little time. How each row was made stands below the tables.
+
+"""
+
+
+def accuracy() -> str:
+    """Return the section about accuracy beside peers, from tools/readme/accuracy.json; nothing where it is missing."""
+    path = KEPT / "accuracy.json"
+    data = json.loads(path.read_text() or "{}").get("data", []) if path.exists() else []
+    return ACCURACY + bench("accuracy") + made(data) if data else ""
+
+
+def made(data: list[dict[str, Any]]) -> str:
+    """Return how each row of a data set was made: our command, a peer's settings."""
+    lines = [
+        f"{entry['name']}, {row['title']}: {command(row['run']) if 'run' in row else words(row['settings'])}"
+        for entry in data
+        for row in entry["rows"]
+    ]
+    return "\n```\n" + "".join(f"{line}\n" for line in lines) + "```\n"
+
+
+def words(settings: dict[str, Any]) -> str:
+    """Return settings in a line.
+
+    >>> words({"loss": "dice", "augment": False})
+    'loss dice, augment False'
+    """
+    return ", ".join(f"{key} {value}" for key, value in settings.items())
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Return a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
@@ -271,7 +309,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {  # page -> section -> what wr
     "README.md": {"results": results, "studies": studies, "networks": networks, "sizes": sizes, "speed": speed},
     "docs/shipping.md": {"shipped": shipped},
     "docs/studies.md": {"teachers": teachers},
-    "docs/benchmarks.md": {name: partial(bench, name) for name in BENCHES},
+    "docs/benchmarks.md": {name: partial(bench, name) for name in BENCHES} | {"accuracy": accuracy},
 }
 
 

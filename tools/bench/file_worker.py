@@ -7,11 +7,12 @@ process answers how much memory it takes.
 # pyright: reportMissingImports=false
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from worker import Settings, about, serve
 
 Ready = tuple[Callable[[], Any], dict[str, Any]]  # what runs the file once, and facts
@@ -30,8 +31,8 @@ def _tflite(path: str, settings: Settings) -> Ready:
     facts = about(ai_edge_litert.__version__)
     interpreter = Interpreter(model_path=path, num_threads=settings.threads)
     interpreter.allocate_tensors()
-    image = (255 * settings.batch()[0]).astype("uint8")
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
+    wanted = interpreter.get_input_details()[0]
+    interpreter.set_tensor(wanted["index"], (255 * _noise(wanted["shape"])).astype("uint8"))
     return interpreter.invoke, facts
 
 
@@ -42,8 +43,13 @@ def _onnx(path: str, settings: Settings) -> Ready:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = settings.threads, 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    images = {"image": settings.planes()}
+    images = {"image": _noise(session.get_inputs()[0].shape)}
     return lambda: session.run(None, images), facts
+
+
+def _noise(shape: Sequence[int]) -> np.ndarray:
+    """An image of the shape that a file wants, whatever the network: float32 in [0, 1]."""
+    return np.random.default_rng(0).random(shape, "float32")
 
 
 def _openvino(path: str, settings: Settings) -> Ready:
