@@ -298,6 +298,7 @@ def _decided(job: Job, network: Any, activation: str, validation: Sequence[str])
         image_size=job.recipe.image_size,
         channels=job.recipe.channels,
         classes=job.classes,
+        activation=activation,
         threshold=job.recipe.threshold,
         largest_component=job.recipe.largest_component,
     )
