@@ -176,6 +176,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.add_argument("folder", type=Path, metavar="DIR")
     check.add_argument("--dataset", required=True, metavar="NAME")
+    check.add_argument(
+        "--image-size",
+        type=int,
+        metavar="PIXELS",
+        help="also which masks vanish at that size, and the Dice left to reach",
+    )
     _json_argument(check)
     phantom = _command(actions, "phantom", "datasets.phantom", "simulate a data set in its own layout")
     phantom.add_argument("name", metavar="NAME")
