@@ -66,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("run", type=Path, metavar="RUN", help="a run folder, or a .tflite file")
     evaluate.add_argument("--dataset", metavar="NAME", help="another data set than the run's")
     evaluate.add_argument("--data", type=Path, metavar="DIR", help="where its images are")
+    evaluate.add_argument(
+        "--map", metavar="A=B,...", help="score the network's class A against the data set's class B; else by name"
+    )
     _flips_argument(evaluate)
     _json_argument(evaluate)
 
