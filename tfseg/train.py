@@ -322,11 +322,10 @@ def _learning_rate(recipe: Recipe, steps: int) -> float | WarmupSchedule:
 
 def _optimizer(recipe: Recipe, rate: Any) -> keras.optimizers.Optimizer:
     options: dict[str, Any] = {"use_ema": recipe.ema > 0, "ema_momentum": recipe.ema}
-    if recipe.optimizer == "adamw":
-        return AdamW(rate, weight_decay=recipe.weight_decay, **options)
+    options["weight_decay" if recipe.optimizer == "adamw" else "l2"] = recipe.weight_decay
     if recipe.optimizer == "sgd":
-        return SGD(rate, momentum=0.9, nesterov=True, l2=recipe.weight_decay, **options)
-    return Adam(rate, l2=recipe.weight_decay, **options)
+        options |= {"momentum": 0.9, "nesterov": True}
+    return {"adam": Adam, "adamw": AdamW, "sgd": SGD}[recipe.optimizer](rate, **options)
 
 
 def _assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
