@@ -33,7 +33,7 @@ class Body:
 
 def masking(name, **more):
     defaults = {"threshold": 0.5, "largest_component": False, "window": (0.0, 1.0)}
-    return Masking(**{"image_size": SIDE, "channels": 1, "classes": (name,)} | defaults | more)
+    return Masking(**{"image_size": SIDE, "channels": 1, "classes": (name,), "activation": "sigmoid"} | defaults | more)
 
 
 def bright(images):

@@ -11,7 +11,9 @@ from tfseg.inference import Masking
 from tfseg.models.presence import OPEN, two_headed, with_presence
 
 SIZE = 8
-MASKING = Masking(image_size=SIZE, channels=1, classes=("spot",), threshold=0.5, largest_component=False)
+MASKING = Masking(
+    image_size=SIZE, channels=1, classes=("spot",), activation="sigmoid", threshold=0.5, largest_component=False
+)
 
 
 def identity(scale: float = 1.0, offset: float = 0.0) -> keras.Model:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from tfseg.postprocess import binarize, keep_largest, postprocess
+from tfseg.postprocess import binarize, exclusive, keep_largest, postprocess
 
 
 def picture(*rows):
@@ -16,14 +16,37 @@ def picture(*rows):
 
 def test_a_pixel_counts_from_the_threshold_on():
     probability = np.array([0.0, 0.49, 0.5, 1.0], np.float32).reshape(1, 2, 2)
-    mask = binarize(probability, 0.5)
+    mask = binarize(probability, threshold=0.5, exclusive=False)
     assert mask.dtype == np.uint8
     assert mask.ravel().tolist() == [0, 0, 1, 1]
 
 
 def test_a_probability_without_classes_is_refused():
     with pytest.raises(ValueError, match=r"shape \(4, 4\)"):
-        binarize(np.zeros((4, 4), np.float32), 0.5)
+        binarize(np.zeros((4, 4), np.float32), threshold=0.5, exclusive=False)
+
+
+@pytest.mark.parametrize(
+    ("probability", "expected"),
+    [
+        pytest.param([0.45, 0.35], [1, 0], id="below-one-half"),  # 0.20 is left for the background
+        pytest.param([0.2, 0.35], [0, 0], id="background"),  # 0.45
+        pytest.param([0.3, 0.6], [0, 1], id="second"),
+        pytest.param([0.25, 0.25], [0, 0], id="background-0.5"),
+        pytest.param([0.5, 0.0], [0, 0], id="tie: background"),
+        pytest.param([0.375, 0.375], [1, 0], id="tie: first class"),
+    ],
+)
+def test_exclusive_classes_go_to_the_most_probable(probability, expected):
+    mask = binarize(np.array([[probability]], np.float32), threshold=0.99, exclusive=True)
+    assert mask.dtype == np.uint8
+    assert mask[0, 0].tolist() == expected
+
+
+def test_several_classes_of_a_softmax_exclude_each_other():
+    assert exclusive("softmax", 2)
+    assert not exclusive("softmax", 1)  # with one class softmax is sigmoid, and has a threshold
+    assert not exclusive("sigmoid", 2)
 
 
 @pytest.mark.parametrize(
@@ -55,9 +78,10 @@ def test_classes_are_kept_apart():
 
 def test_postprocess_keeps_small_components_unless_told():
     probability = picture("##.#") * np.float32(0.7)
-    assert postprocess(probability, threshold=0.5, largest_component=False).ravel().tolist() == [1, 1, 0, 1]
-    assert postprocess(probability, threshold=0.5, largest_component=True).ravel().tolist() == [1, 1, 0, 0]
-    assert not postprocess(probability, threshold=0.8, largest_component=True).any()
+    drawing = {"threshold": 0.5, "exclusive": False}
+    assert postprocess(probability, **drawing, largest_component=False).ravel().tolist() == [1, 1, 0, 1]
+    assert postprocess(probability, **drawing, largest_component=True).ravel().tolist() == [1, 1, 0, 0]
+    assert not postprocess(probability, **drawing | {"threshold": 0.8}, largest_component=True).any()
 
 
 @given(

@@ -66,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("run", type=Path, metavar="RUN", help="a run folder, or a .tflite file")
     evaluate.add_argument("--dataset", metavar="NAME", help="another data set than the run's")
     evaluate.add_argument("--data", type=Path, metavar="DIR", help="where its images are")
+    evaluate.add_argument(
+        "--map", metavar="A=B,...", help="score the network's class A against the data set's class B; else by name"
+    )
     _flips_argument(evaluate)
     _json_argument(evaluate)
 
@@ -176,6 +179,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.add_argument("folder", type=Path, metavar="DIR")
     check.add_argument("--dataset", required=True, metavar="NAME")
+    check.add_argument(
+        "--image-size",
+        type=int,
+        metavar="PIXELS",
+        help="also which masks vanish at that size, and the Dice left to reach",
+    )
     _json_argument(check)
     phantom = _command(actions, "phantom", "datasets.phantom", "simulate a data set in its own layout")
     phantom.add_argument("name", metavar="NAME")

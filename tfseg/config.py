@@ -57,7 +57,9 @@ class Recipe:
         warmup: share of all steps over which the learning rate rises linearly from 0, in [0, 0.5]; not with "plateau".
         schedule: "constant", "cosine" (to 0 over all steps) or "plateau" (halved after `patience` epochs without gain).
         patience: epochs without a lower validation loss before "plateau" halves the learning rate.
-        weight_decay: decoupled weight decay of adamw, or L2-style decay of adam and sgd as Keras applies it.
+        weight_decay: with "adamw" decoupled: each step takes learning_rate * weight_decay of every weight away. With
+            "adam" and "sgd" it is L2: weight_decay times the weight is added to the gradient, as PyTorch's optimizers
+            do (see tfseg.models.adam).
         ema: decay per step of an exponential moving average of the weights, which is then the network that is kept,
             in [0, 1); 0 keeps the weights themselves. Batch norm's statistics are then estimated again, with the
             averaged weights. Curves show the weights themselves. Not with select = "best".
@@ -71,7 +73,8 @@ class Recipe:
         decide: "yes" to choose `threshold`, `smallest_area` and the threshold of presence in each fold by the Dice on
             its validation patients, who learn nothing: needs validation > 0 (see tfseg.decide). "auto" does so with a
             presence head only, and without one sets no patients aside for it. "no" does not.
-        threshold: probability from which a pixel counts as foreground, in (0, 1).
+        threshold: probability from which a pixel counts as foreground, in (0, 1). Several classes that exclude each
+            other (the losses "ce" and "dice_ce") have none: a pixel gets the most probable of them and the background.
         smallest_area: share of the image, in [0, 1), below which a class's whole mask counts as nothing drawn.
         largest_component: keep only the largest connected component of each class, in a volume in three dimensions.
         window_low_hu, window_high_hu: the values of a volume's voxels that become 0 and 1, -4096 to 32767 (Hounsfield

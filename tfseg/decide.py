@@ -133,7 +133,8 @@ def _outcomes(
         empty[index] = ~truth.any(axis=(0, 1))
         probability = resize_probability(probability, image.shape[:2])
         for place, threshold in enumerate(thresholds):
-            mask = postprocess(probability, threshold=threshold, largest_component=masking.largest_component) > 0
+            drawing = {"exclusive": masking.exclusive, "largest_component": masking.largest_component}
+            mask = postprocess(probability, threshold=threshold, **drawing) > 0
             drawn, both = mask.sum(axis=(0, 1)), (mask & truth).sum(axis=(0, 1))
             whole = drawn + truth.sum(axis=(0, 1))
             dice[index, :, place] = np.where(whole, 2 * both / np.maximum(whole, 1), 1)

@@ -1,13 +1,14 @@
 """Scores of anything that predicts, image by image, or volume by volume, at the original resolution."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from tfseg.data.frames import open_volume, true_region
 from tfseg.data.images import read_image
 from tfseg.data.sample import Dataset, Sample
+from tfseg.errors import InputError
 from tfseg.inference import Masking, Predict
 from tfseg.metrics import Scores, score
 from tfseg.stacks import mask_volume
@@ -20,6 +21,62 @@ class Scored:
     sample: Sample
     prediction: np.ndarray  # (H, W, K), or (D, H, W, K) of a volume
     scores: tuple[Scores, ...]
+
+
+def parse_pairs(text: str) -> dict[str, str]:
+    """Return what `--map` says: class of the network -> class of the data set.
+
+    Raises:
+        InputError: it is not written a=b,c=d, or names a class of the network twice.
+
+    >>> parse_pairs("nerve=foreground,vessel=artery")
+    {'nerve': 'foreground', 'vessel': 'artery'}
+    """
+    pairs: dict[str, str] = {}
+    for part in text.split(","):
+        ours, equals, theirs = (word.strip() for word in part.partition("="))
+        if not (ours and equals and theirs):
+            raise InputError(f"--map {text}: write a=b,c=d: a class of the network, then that of the data set")
+        if ours in pairs:
+            raise InputError(f"--map {text}: pairs {ours!r} twice; keep one")
+        pairs[ours] = theirs
+    return pairs
+
+
+def pair(dataset: Dataset, classes: Sequence[str], pairs: Mapping[str, str], *, region: str = "") -> Dataset:
+    """Return the data set with the classes of a network, in its order: by name, or as `pairs` says.
+
+    Args:
+        dataset: what the network is scored on.
+        classes: of the network.
+        pairs: class of the network -> class of the data set, where their names differ.
+        region: the class whose region the network sees, or "".
+
+    Raises:
+        InputError: the data set lacks a class, or `pairs` names one that the network or the data set does not have.
+    """
+    wanted: tuple[str, ...] = tuple(dict.fromkeys([*classes, region] if region else classes))
+    for ours, theirs in pairs.items():
+        if ours not in wanted:
+            raise InputError(f"--map {ours}={theirs}: the network has no class {ours!r}: it has {', '.join(wanted)}")
+        if theirs not in dataset.classes:
+            raise InputError(
+                f"--map {ours}={theirs}: data set {dataset.name} has no class {theirs!r}: it has "
+                f"{', '.join(dataset.classes)}"
+            )
+    theirs = [pairs.get(name, name) for name in wanted]
+    missing = [name for name in theirs if name not in dataset.classes]
+    if missing:
+        raise InputError(
+            f"the network draws {', '.join(missing)}, and data set {dataset.name} has {', '.join(dataset.classes)}: "
+            f"pair them with --map {','.join(f'{name}=CLASS' for name in missing)}"
+        )
+    channel = [dataset.classes.index(name) for name in theirs]
+
+    def read_mask(sample: Sample, size: tuple[int, ...]) -> np.ndarray:
+        return dataset.read_mask(sample, size)[..., channel]
+
+    return dataclasses.replace(dataset, classes=wanted, default_classes=tuple(classes), read_mask=read_mask)
 
 
 def evaluate(predict: Predict, samples: Sequence[Sample], dataset: Dataset, masking: Masking) -> Iterator[Scored]:

@@ -13,7 +13,7 @@ from tfseg import runs
 from tfseg.data.frames import View
 from tfseg.data.images import network_input, resize_probability
 from tfseg.errors import InputError
-from tfseg.postprocess import postprocess
+from tfseg.postprocess import exclusive, postprocess
 from tfseg.scans.stack import Window
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ class Masking:
         image_size: height and width of the network's input, in pixels.
         channels: of the network's input.
         classes: of its output, in order.
-        threshold: probability from which a pixel counts.
+        activation: "sigmoid" or "softmax": whether its classes may overlap (tfseg.activation).
+        threshold: probability from which a pixel counts where classes may overlap, or there is one.
         largest_component: whether only the largest component of each class is kept.
         smallest_area: share of the image below which a class's whole mask counts as nothing drawn; pictures only.
         window, region, margin_mm: how the network looks at volumes, see tfseg.data.frames.View.
@@ -66,6 +67,7 @@ class Masking:
     image_size: int
     channels: int
     classes: tuple[str, ...]
+    activation: str
     threshold: float
     largest_component: bool
     smallest_area: float = 0.0
@@ -74,17 +76,27 @@ class Masking:
     margin_mm: float = 0.0
 
     @property
+    def exclusive(self) -> bool:
+        """Whether its classes exclude each other."""
+        return exclusive(self.activation, len(self.classes))
+
+    @property
     def view(self) -> View:
         """How the network looks at images."""
         return View(channels=self.channels, window=self.window, region=self.region, margin_mm=self.margin_mm)
 
     def mask(self, predict: Predict, image: np.ndarray) -> np.ndarray:
-        """Return the mask uint8 (H, W, K) of an image (H, W, C) in [0, 1], both at the original resolution."""
+        """Return the mask uint8 (H, W, K) of an image (H, W, C) in [0, 1], both at the original resolution.
+
+        What the network gives is resized first, then decided on: probabilities, or the 0 and 1 of a file that ends in a
+        mask.
+        """
         x = network_input(image, self.image_size).astype(np.float32)[None] / 255
         probability = resize_probability(predict(x)[0], image.shape[:2])
         return postprocess(
             probability,
             threshold=self.threshold,
+            exclusive=self.exclusive,
             largest_component=self.largest_component,
             smallest_area=self.smallest_area,
         )
@@ -115,6 +127,7 @@ def open_network(path: Path, *, fold: int | None = None) -> Opened:
         image_size=size,
         channels=channels,
         classes=cards[0].classes,
+        activation=cards[0].activation,
         threshold=statistics.median(card.threshold for card in cards),
         largest_component=cards[0].largest_component,
         smallest_area=statistics.median(card.smallest_area for card in cards),

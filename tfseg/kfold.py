@@ -118,6 +118,8 @@ def _run(
 def rescore(run: Path, source: Source, *, flips: bool = False, watch: Watch) -> dict[str, Any]:
     """Score a run's networks again, with flips where asked for, and return a summary; nothing is written.
 
+    The classes of the data set are those of the networks (tfseg.evaluate.pair).
+
     On the run's own data every fold's network meets the images that it never saw. On any other data, all images are
     scored by the mean of the folds' networks, and count as fold "holdout".
     """
@@ -132,6 +134,10 @@ def rescore(run: Path, source: Source, *, flips: bool = False, watch: Watch) -> 
     counts: dict[str, Counts] = {}
     for name, fold in jobs:
         predict, masking = open_network(run, fold=fold)
+        if masking.classes != job.classes:
+            raise InputError(
+                f"{run}: its recipe says {', '.join(job.classes)}, its network {', '.join(masking.classes)}"
+            )
         opened = (with_flips(predict) if flips else predict, masking)
         scored, counts[name] = score(job, opened, split[name], name)
         rows += scored
@@ -298,6 +304,7 @@ def _decided(job: Job, network: Any, activation: str, validation: Sequence[str])
         image_size=job.recipe.image_size,
         channels=job.recipe.channels,
         classes=job.classes,
+        activation=activation,
         threshold=job.recipe.threshold,
         largest_component=job.recipe.largest_component,
     )

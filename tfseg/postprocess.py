@@ -5,20 +5,20 @@ from scipy import ndimage
 
 
 def postprocess(
-    probability: np.ndarray, *, threshold: float, largest_component: bool, smallest_area: float = 0.0
+    probability: np.ndarray, *, threshold: float, exclusive: bool, largest_component: bool, smallest_area: float = 0.0
 ) -> np.ndarray:
     """Return the mask, uint8 (H, W, K), of a probability, float (H, W, K) in [0, 1].
 
     Args:
         probability: of each pixel and class.
-        threshold: probability from which a pixel counts as foreground.
+        threshold, exclusive: see `binarize`.
         largest_component: whether only the largest component of each class is kept.
         smallest_area: share of the image below which what is left of a class counts as nothing.
 
     Raises:
         ValueError: `probability` has no (H, W, K) shape.
     """
-    mask = binarize(probability, threshold)
+    mask = binarize(probability, threshold, exclusive=exclusive)
     mask = keep_largest(mask) if largest_component else mask
     return drop_small(mask, smallest_area) if smallest_area else mask
 
@@ -32,15 +32,35 @@ def drop_small(mask: np.ndarray, smallest_area: float) -> np.ndarray:
     return mask * (mask.mean(axis=(0, 1)) >= smallest_area)
 
 
-def binarize(probability: np.ndarray, threshold: float) -> np.ndarray:
-    """Return uint8 (H, W, K), 1 where `probability`, float (H, W, K) in [0, 1], is at least `threshold`.
+def exclusive(activation: str, classes: int) -> bool:
+    """Tell whether classes exclude each other: several of a "softmax" (see tfseg.activation), and only those."""
+    return activation == "softmax" and classes > 1
 
-    >>> binarize(np.array([[[0.2], [0.5], [0.9]]]), 0.5).ravel()
-    array([0, 1, 1], dtype=uint8)
+
+def binarize(probability: np.ndarray, threshold: float, *, exclusive: bool) -> np.ndarray:
+    """Return the mask, uint8 (H, W, K), of a probability, float (H, W, K) in [0, 1]: the one rule for every network.
+
+    Args:
+        probability: of each pixel and class.
+        threshold: probability from which a pixel counts, class by class; without effect on exclusive classes.
+        exclusive: whether a pixel gets the most probable of the background and the classes, and no other. The
+            background has what the classes leave of 1; of equals the background, then the first class wins.
+
+    Raises:
+        ValueError: `probability` has no (H, W, K) shape.
+
+    >>> binarize(np.array([[[0.45, 0.35]]]), threshold=0.5, exclusive=False).ravel()
+    array([0, 0], dtype=uint8)
+    >>> binarize(np.array([[[0.45, 0.35]]]), threshold=0.5, exclusive=True).ravel()
+    array([1, 0], dtype=uint8)
     """
     if probability.ndim != 3:
         raise ValueError(f"probability has shape {probability.shape}: it must be (H, W, K)")
-    return (probability >= threshold).astype(np.uint8)
+    if not exclusive:
+        return (probability >= threshold).astype(np.uint8)
+    background = 1 - probability.sum(axis=-1, keepdims=True)
+    winner = np.concatenate([background, probability], axis=-1).argmax(axis=-1)[..., None]
+    return (winner == np.arange(1, probability.shape[-1] + 1)).astype(np.uint8)
 
 
 def keep_largest(mask: np.ndarray) -> np.ndarray:

@@ -66,7 +66,8 @@ def _masked(
         inputs = [network_input(with_channels(image, masking.channels), masking.image_size) for image in batch]
         probabilities = predict(np.stack(inputs).astype(np.float32) / 255)
         for image, probability in zip(batch, probabilities, strict=True):
-            yield image, binarize(resize_probability(probability, image.shape[:2]), masking.threshold)
+            resized = resize_probability(probability, image.shape[:2])
+            yield image, binarize(resized, masking.threshold, exclusive=masking.exclusive)
 
 
 def write_volume_masks(mask: np.ndarray, source: Path, stem: Path, classes: Sequence[str]) -> list[Path]:

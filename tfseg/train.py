@@ -18,7 +18,7 @@ from tfseg.data.pipeline import training_batches, validation_batches
 from tfseg.data.pixels import Pixels
 from tfseg.errors import InputError, WorkError
 from tfseg.losses.curves import curve_metrics
-from tfseg.models.adam import Adam, AdamW
+from tfseg.models.adam import SGD, Adam, AdamW
 from tfseg.models.files import open_file
 from tfseg.models.presence import presence_loss, two_headed
 from tfseg.models.pretrained import load_pretrained
@@ -322,11 +322,10 @@ def _learning_rate(recipe: Recipe, steps: int) -> float | WarmupSchedule:
 
 def _optimizer(recipe: Recipe, rate: Any) -> keras.optimizers.Optimizer:
     options: dict[str, Any] = {"use_ema": recipe.ema > 0, "ema_momentum": recipe.ema}
-    if recipe.weight_decay or recipe.optimizer == "adamw":  # the others would decay by 0 at every step
-        options["weight_decay"] = recipe.weight_decay
+    options["weight_decay" if recipe.optimizer == "adamw" else "l2"] = recipe.weight_decay
     if recipe.optimizer == "sgd":
-        return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, **options)
-    return {"adam": Adam, "adamw": AdamW}[recipe.optimizer](rate, **options)
+        options |= {"momentum": 0.9, "nesterov": True}
+    return {"adam": Adam, "adamw": AdamW, "sgd": SGD}[recipe.optimizer](rate, **options)
 
 
 def _assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:

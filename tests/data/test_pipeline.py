@@ -1,5 +1,6 @@
 """Pixels, augmentation, tf.data: what is read is what is on disk; draws depend on seed, epoch and image alone."""
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -54,7 +55,7 @@ def test_pixels_hold_what_was_decoded(pixels):
     image, mask = pixels.read(7)
     assert image.shape == mask.shape == (8, 8, 1)
     assert (image == 70).all()
-    assert mask[:, :4].all()
+    assert (mask[:, :4] == 255).all()
     assert not mask[:, 4:].any()
 
 
@@ -87,17 +88,17 @@ def test_validation_keeps_order_and_the_last_short_batch(pixels):
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("classes", [1, 2, 3])
-def test_augmentation_keeps_shapes_types_and_binary_masks(name, channels, classes):
+@pytest.mark.parametrize("classes", [1, 3, 6])
+def test_augmentation_keeps_shapes_and_types_and_makes_no_new_value_of_masks(name, channels, classes):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (32, 32, channels), np.uint8)
-    mask = (rng.random((32, 32, classes)) > 0.7).astype(np.uint8)
+    mask = rng.choice(np.array([0, 90, 255], np.uint8), (32, 32, classes))
     augment = augmenter(name, 32)
     for seed in range(20):
         new_image, new_mask = augment(image, mask, seed)
         assert (new_image.shape, new_image.dtype) == (image.shape, np.uint8)
         assert (new_mask.shape, new_mask.dtype) == (mask.shape, np.uint8)
-        assert set(np.unique(new_mask)) <= {0, 1}
+        assert set(np.unique(new_mask)) <= {0, 90, 255}
 
 
 @pytest.mark.parametrize("name", ["nerve", "mobile", "probe", "strong"])
@@ -175,9 +176,77 @@ def test_network_input_averages_when_it_shrinks():
     assert network_input(image, 2)[..., 0].tolist() == [[255, 0], [0, 64]]  # a quarter of 255 is 63.75
 
 
-def test_masks_keep_a_pixel_that_is_at_least_half_covered():
+def test_an_axis_that_shrinks_averages_while_the_other_grows():
+    """Stripes of one pixel, 0 and 1 in turn, are grey; OpenCV's INTER_AREA takes only two pixels when an axis grows."""
+    stripes = np.zeros((3, 64, 1), np.float32)
+    stripes[:, ::2] = 1
+    assert np.unique(network_input(stripes, 8)).tolist() == [128]  # 127.5, rounded to even
+    assert np.unique(network_input(stripes.swapaxes(0, 1), 8)).tolist() == [128]
+    steps = np.repeat(np.float32([0, 1])[None, :, None], 8, axis=0)  # 8 high, 2 wide: across it is bilinear
+    assert network_input(steps, 4)[0, :, 0].tolist() == [0, 64, 191, 255]
+
+
+@pytest.mark.parametrize("shape", [(40, 33), (33, 50), (32, 32), (32, 47), (20, 31), (8, 9)])
+def test_images_of_which_both_axes_shrink_or_both_grow_are_opencvs(shape):
+    image = np.random.default_rng(0).random((*shape, 3), dtype=np.float32)
+    method = cv2.INTER_AREA if max(shape) > 32 else cv2.INTER_LINEAR
+    expected = np.rint(cv2.resize(image, (32, 32), interpolation=method) * 255).astype(np.uint8)
+    np.testing.assert_array_equal(network_input(image, 32), expected)
+
+
+def test_masks_keep_the_share_of_each_pixel_that_was_covered():
     mask = np.array([[1, 1, 1, 0], [0, 0, 0, 0]], np.uint8)[..., None]
-    assert resize_mask(np.repeat(mask, 2, 0), 2)[..., 0].tolist() == [[1, 1], [0, 0]]
+    assert resize_mask(np.repeat(mask, 2, 0), 2)[..., 0].tolist() == [[255, 128], [0, 0]]  # half is 127.5
+    assert resize_mask(mask[:1, 2:], 4)[..., 0].tolist() == 4 * [[255, 255, 0, 0]]  # axes that grow keep edges
+    line = np.zeros((80, 80, 1), np.uint8)
+    line[40:43] = 1
+    assert resize_mask(line, 8)[..., 0].tolist() == 4 * [8 * [0]] + [8 * [76]] + 3 * [8 * [0]]  # 0.3 of 255 is 76.5
+
+
+def test_a_mask_keeps_its_area_however_its_axes_go():
+    """A mask of 7 x 5 pixels, in an image whose axes grow, shrink or stay, is the same part of the whole."""
+    for shape in ((50, 40), (50, 9), (9, 50), (9, 8), (32, 50)):
+        mask = np.zeros((*shape, 1), np.uint8)
+        mask[1:8, 2:7] = 1
+        assert resize_mask(mask, 32).sum() / 255 / 32**2 == pytest.approx(mask.mean(), rel=0.01)  # rounded to 255ths
+
+
+def test_any_number_of_classes_is_resized():
+    rng = np.random.default_rng(0)
+    mask = (rng.random((40, 30, 6)) > 0.5).astype(np.uint8)
+    shares = resize_mask(mask, 16)
+    back = resize_probability(shares / np.float32(255), (40, 30))
+    for k in range(6):
+        np.testing.assert_array_equal(shares[..., [k]], resize_mask(mask[..., [k]], 16))
+        alone = resize_probability(shares[..., [k]] / np.float32(255), (40, 30))
+        np.testing.assert_allclose(back[..., [k]], alone, rtol=0, atol=1e-6)  # float sums in another order
+
+
+def test_masks_reach_the_network_as_shares(pixels):
+    for batches in (
+        training_batches(pixels, range(10), batch_size=5, augment="nerve", seed=3),
+        validation_batches(pixels, range(10), batch_size=5),
+    ):
+        masks = np.array(next(iter(batches))[1])
+        assert (masks.dtype, masks.min(), masks.max()) == (np.float32, 0, 1)
+
+
+@pytest.mark.parametrize("last", [b"", b"tfseg, areas of masks in 250ths\n"])
+def test_pixels_that_another_version_decoded_are_decoded_again(pixels, tmp_path, last):
+    path = tmp_path / "pixels.bin"
+    content = path.read_bytes()
+    end = content.rindex(b"tfseg, ")
+    assert len(last) in (0, len(content) - end)
+    path.write_bytes(content[:end].replace(b"\xff", b"\x01") + last)
+    samples = [Sample(image=tmp_path / f"{number}.png") for number in range(10)]
+
+    def read_mask(sample, size):
+        return np.ones((*size, 2), np.uint8)
+
+    view = View(channels=1)
+    opened = decode(path, samples, tiny_dataset(read_mask), classes=("bright",), size=8, view=view)
+    assert (opened.read(3)[1] == 255).all()
+    opened.close()
 
 
 def test_a_probability_returns_to_the_original_resolution():

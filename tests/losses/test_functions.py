@@ -119,6 +119,25 @@ def test_curves_by_hand():
     assert [float(metric(*empty)[0]) for metric in (accuracy, iou, dice)] == [1, 1, 1]
 
 
+def test_curves_of_exclusive_classes_take_the_most_probable():
+    logits = np.log(np.float32([[0.45, 0.35]]) / 0.2).reshape(1, 1, 1, 2)  # 0.20 is the background's
+    truth = np.float32([1, 0]).reshape(1, 1, 1, 2)
+    assert [float(metric(truth, logits)[0]) for metric in curve_metrics("softmax", 0.5)] == [1, 1, 1]
+    assert float(curve_metrics("sigmoid", 0.5)[2](truth, logits)[0]) == 0.5  # both are drawn: 1 and 0
+
+
+def test_curves_take_a_pixel_for_true_that_is_half_covered():
+    dice = curve_metrics("sigmoid", 0.5)[2]
+    truth, logits = column(np.array([255, 128, 127, 0]) / 255), column([YES, YES, NO, NO])
+    assert float(dice(truth, logits)[0]) == 1
+
+
+def test_a_share_of_a_pixel_pulls_cross_entropy_to_that_probability():
+    truth = column([0.25])
+    values = [float(functions.binary_cross_entropy(truth, column([np.log(p / (1 - p))]))[0]) for p in (0.2, 0.25, 0.3)]
+    assert min(values) == values[1]
+
+
 def test_unknown_loss_names_the_nearest():
     with pytest.raises(InputError, match="did you mean dice"):
         loss("dicee")

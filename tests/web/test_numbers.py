@@ -3,6 +3,7 @@
 import json
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ import pytest
 from tfseg.activation import activate
 from tfseg.data.images import network_input, resize_probability
 from tfseg.demo.page import folder
-from tfseg.postprocess import binarize, drop_small, keep_largest
+from tfseg.lite.interpret import probabilities
+from tfseg.postprocess import binarize, drop_small, exclusive, keep_largest
 
 RUNNER = Path(__file__).with_name("numbers.mjs")
-SHAPES = [(210, 290, 64), (64, 64, 64), (180, 320, 37), (100, 33, 64), (33, 100, 64), (40, 30, 64), (101, 77, 50)]
+SHAPES = [(210, 290, 64), (64, 64, 64), (180, 320, 37), (100, 33, 64), (33, 300, 64), (40, 30, 64), (101, 77, 50)]
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +67,38 @@ def test_masks_are_enlarged_as_python_does_it(compute, shape):
         for map_, threshold in zip(maps, thresholds, strict=True)
     ]
     for map_, threshold, found in zip(maps, thresholds, compute(cases), strict=True):
-        expected = binarize(resize_probability(map_[..., None], (out_height, out_width)), threshold)[..., 0]
+        resized = resize_probability(map_[..., None], (out_height, out_width))
+        expected = binarize(resized, threshold=threshold, exclusive=False)[..., 0]
         assert expected.sum() > 0
         assert (np.array(found).reshape(expected.shape) != expected).sum() <= 2  # float sums in another order
+
+
+@pytest.mark.parametrize("head", ["probability", "logits", "mask"])
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
+@pytest.mark.parametrize("classes", [1, 3])
+def test_the_page_decides_as_python_does(compute, head, activation, classes):
+    rng = np.random.default_rng(4)
+    logits = np.stack([4 * smooth(rng, (20, 24)) - 2 for _ in range(classes)], axis=-1)
+    alone = not exclusive(activation, classes)
+    probability = np.asarray(activate(logits[None], activation))[0]
+    drawn = binarize(probability, threshold=0.4, exclusive=not alone)
+    numbers = drawn if alone else (drawn * np.arange(1, classes + 1)).sum(-1, keepdims=True)
+    output = {"probability": probability, "logits": logits, "mask": numbers}[head]
+    about = {"classes": ["a", "b", "c"][:classes], "head": head, "activation": activation, "threshold": 0.4}
+    tensor = {"shape": [1, *output.shape], "dtype": "float32", "scale": 0, "zeroPoint": 0}
+    page = about | {"largest_component": False}
+    (found,) = compute([["masks", output.ravel().tolist(), tensor, page, 50, 41]])
+    resized = resize_probability(probabilities(output, SimpleNamespace(**about)), (41, 50))
+    expected = binarize(resized, threshold=0.5 if head == "mask" else 0.4, exclusive=not alone)
+    assert expected.any(axis=(0, 1)).all()
+    different = np.moveaxis(np.array(found).reshape(classes, 41, 50), 0, -1) != expected
+    assert different.sum() <= 4  # float sums in another order, at equals
+
+
+def test_an_exclusive_class_wins_by_little_where_all_are_likely(compute):
+    shares = [0.26, 0.25, 0.24]  # 0.25 is the background's
+    found = compute([["enlargedClasses", [4 * [share] for share in shares], 2, 2, 3, 5]])[0]
+    assert found == 15 * [1] + 30 * [0]
 
 
 def test_the_largest_component_is_that_of_scipy(compute):

@@ -11,6 +11,7 @@ import numpy as np
 from tfseg.errors import InputError
 from tfseg.lite import interpret, metadata
 from tfseg.lite.metadata import Metadata
+from tfseg.postprocess import binarize
 from tfseg.quiet import silent_stderr
 from tfseg.runs import sha256
 
@@ -161,7 +162,8 @@ def _answer(file: File, stored: np.ndarray) -> np.ndarray:
 
 def _mask(file: File, answer: np.ndarray) -> np.ndarray:
     if file.about:
-        return answer >= file.about.threshold
+        masking = interpret.masking(file.about)
+        return binarize(answer, masking.threshold, exclusive=masking.exclusive)
     whole_numbers = file.output.scale == 0 and not np.issubdtype(file.output.dtype, np.floating)
     return answer if whole_numbers else answer >= THRESHOLD
 

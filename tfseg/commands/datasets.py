@@ -4,6 +4,7 @@ import argparse
 import json
 
 from tfseg.commands.output import say
+from tfseg.config import Recipe
 from tfseg.errors import InputError
 
 
@@ -40,20 +41,28 @@ def listing(arguments: argparse.Namespace) -> None:
 
 def check(arguments: argparse.Namespace) -> None:
     """tfseg data check."""
-    from tfseg.data import dataset
+    from tfseg.data import dataset, resolution
     from tfseg.data.hygiene import check, fatal, lines
     from tfseg.data.locate import find
     from tfseg.progress import progress
 
+    size = arguments.image_size
+    if size is not None:
+        Recipe.from_mapping({"image_size": size})  # refuses what no network sees
     row = dataset(arguments.dataset)
     root = find(row.name, arguments.folder)
     assert root is not None
     with progress() as watch:
         found = check(row, root, watch=lambda done, total: watch("checking images", done, total))
+        left = None
+        if size is not None and not fatal(found):
+            left = resolution.resolution(
+                row, row.samples(root), root, size=size, watch=lambda done, total: watch("resizing masks", done, total)
+            )
     if arguments.json:
-        print(json.dumps(found.to_json(), indent=2))
+        print(json.dumps(found.to_json() | ({"at_size": left.to_json()} if left else {}), indent=2))
     else:
-        print("\n".join(lines(found, limit=5)))
+        print("\n".join(lines(found, limit=5) + (resolution.lines(left, limit=5) if left else [])))
     if fatal(found):
         raise InputError(f"{root}: training on this folder would be wrong; mend the errors listed above")
 

@@ -1,6 +1,7 @@
 """tfseg kfold, train, evaluate, report, card."""
 
 import argparse
+import dataclasses
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from tfseg.config import Recipe, parse_assignments
 from tfseg.errors import InputError
 
 if TYPE_CHECKING:
+    from tfseg.data.sample import Dataset
     from tfseg.engine import Engine
 
 RECIPE_FLAGS = (
@@ -87,7 +89,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
     recipe = runs.read_recipe(arguments.run)
     name = arguments.dataset or recipe.dataset
-    dataset(name)
+    paired = _paired(arguments, name, dataset(recipe.dataset).select(recipe.classes), recipe.region)
     own = arguments.data is None and name == recipe.dataset
     root = run_data(arguments.run) if own else find(name, arguments.data)
     if root is None:
@@ -97,13 +99,13 @@ def evaluate(arguments: argparse.Namespace) -> None:
         load_tensorflow()
         from tfseg.kfold import rescore
 
+        source = dataclasses.replace(source, dataset=paired)
         summary = rescore(arguments.run, source, flips=arguments.flips, watch=watch)
     print_summary(summary, as_json=arguments.json)
 
 
 def _evaluate_file(arguments: argparse.Namespace) -> None:
     load_tensorflow()
-    from tfseg.data import dataset
     from tfseg.data.locate import find
     from tfseg.deploy import score_file
     from tfseg.lite import metadata
@@ -111,14 +113,27 @@ def _evaluate_file(arguments: argparse.Namespace) -> None:
 
     about = metadata.read(arguments.run)
     name = arguments.dataset or about.dataset
-    dataset(name).select(about.classes)
+    paired = _paired(arguments, name, about.classes, about.region)
     root = find(name, arguments.data)
     if root is None:
         raise InputError(f"{name}: the images are not there; name their folder with --data DIR")
     with progress() as watch:
         source = open_data(Recipe.from_mapping({"dataset": name, "channels": about.channels}), root, watch)
+        source = dataclasses.replace(source, dataset=paired)
         summary = score_file(arguments.run, source, flips=arguments.flips, watch=watch)
     print_summary(summary, as_json=arguments.json)
+
+
+def _paired(arguments: argparse.Namespace, name: str, classes: tuple[str, ...], region: str) -> "Dataset":
+    """Return the data set with the classes of the network that is scored, paired by name and by --map."""
+    from tfseg.data import dataset
+    from tfseg.evaluate import pair, parse_pairs
+
+    pairs = parse_pairs(arguments.map) if arguments.map else {}
+    paired = pair(dataset(name), classes, pairs, region=region)
+    for ours, theirs in pairs.items():
+        say(f"{ours} of the network is scored against {theirs} of {name}")
+    return paired
 
 
 def report(arguments: argparse.Namespace) -> None:

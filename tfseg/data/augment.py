@@ -29,8 +29,8 @@ def augmenter(name: str, size: int) -> Augment:
         size: height and width of the images, in pixels.
 
     Returns:
-        The function: image uint8 (S, S, C) in 0..255, mask uint8 (S, S, K) of 0 and 1, seed in 0..2**32 - 1; returns
-        the same shapes and types. Masks are warped with the nearest neighbour and stay 0 or 1.
+        The function: image uint8 (S, S, C) in 0..255, mask uint8 (S, S, K), seed in 0..2**32 - 1; returns
+        the same shapes and types. Masks are warped with the nearest neighbour and take no new values.
     """
     if name == "none":
         return lambda image, mask, seed: (image, mask)

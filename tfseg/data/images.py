@@ -71,22 +71,41 @@ def network_input(image: np.ndarray, size: int) -> np.ndarray:
     """Resize an image in [0, 1] to what the network sees: uint8 (size, size, C), as a phone's camera delivers it.
 
     Training, evaluation, prediction and calibration all take this one road, so the network meets the same rounding
-    everywhere. Shrinking averages over pixel areas, enlarging is bilinear; the aspect ratio is not kept.
+    everywhere. Each axis goes its own way: one that shrinks averages over pixel areas, one that grows is bilinear. The
+    aspect ratio is not kept.
     """
-    shrinks = size < max(image.shape[:2])
-    resized = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    resized = resized.reshape(size, size, image.shape[-1])
-    return np.rint(np.clip(resized, 0, 1) * 255).astype(np.uint8)
+    return np.rint(np.clip(_resized(image, size, grow=cv2.INTER_LINEAR), 0, 1) * 255).astype(np.uint8)
 
 
 def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
-    """Resize a mask (H, W, K) of 0 and 1 to (size, size, K): a pixel is 1 where at least half of its area was."""
-    areas = cv2.resize(mask.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
-    return (areas.reshape(size, size, mask.shape[-1]) >= 0.5).astype(np.uint8)
+    """Resize a mask (H, W, K) of 0 and 1 to (size, size, K): uint8, the share of each pixel's area in it, in 255ths.
+
+    What is thinner than half a pixel leaves its share, where a mask of 0 and 1 would lose it. At least half of the area
+    is 128 or more.
+    """
+    areas = _resized(mask.astype(np.float32), size, grow=cv2.INTER_AREA)  # also exact where an axis grows
+    return np.rint(areas * 255).astype(np.uint8)
 
 
 def resize_probability(probability: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Resize a probability map (h, w, K) bilinearly to (H, W, K): the original resolution, where masks are scored."""
+    return _resize(probability, shape, cv2.INTER_LINEAR)
+
+
+def _resized(array: np.ndarray, size: int, *, grow: int) -> np.ndarray:
+    """Resize float (H, W, C) to (size, size, C): first the axes that shrink, by area, then those that grow."""
+    height, width = array.shape[:2]
+    smaller = min(height, size), min(width, size)
+    if smaller != (height, width):  # OpenCV averages areas only where neither axis grows
+        array = _resize(array, smaller, cv2.INTER_AREA)
+    return array if smaller == (size, size) else _resize(array, (size, size), grow)
+
+
+def _resize(array: np.ndarray, shape: tuple[int, int], interpolation: int) -> np.ndarray:
+    """Resize (h, w, C) to (H, W, C) four channels at a time: OpenCV averages areas of no more."""
     height, width = shape
-    resized = cv2.resize(probability, (width, height), interpolation=cv2.INTER_LINEAR)
-    return resized.reshape(height, width, probability.shape[-1])
+    parts = [
+        cv2.resize(np.ascontiguousarray(array[..., at : at + 4]), (width, height), interpolation=interpolation)
+        for at in range(0, array.shape[-1], 4)
+    ]
+    return np.concatenate([part.reshape(height, width, -1) for part in parts], axis=-1)

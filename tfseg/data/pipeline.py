@@ -29,7 +29,7 @@ def training_batches(
         first_epoch: where to start, so that a resumed run goes on with the batches it would have seen.
 
     Returns:
-        A data set of (B, S, S, C) float32 images in [0, 1] and (B, S, S, K) uint8 masks.
+        A data set of (B, S, S, C) float32 images and (B, S, S, K) float32 masks, the shares of areas, both in [0, 1].
     """
     import tensorflow as tf
 
@@ -76,7 +76,7 @@ def _batches(
         return tf.ensure_shape(image, pixels.image_shape), tf.ensure_shape(mask, pixels.mask_shape)
 
     def scale(images: "tf.Tensor", masks: "tf.Tensor") -> tuple["tf.Tensor", "tf.Tensor"]:
-        return tf.cast(images, tf.float32) / 255, masks
+        return tf.cast(images, tf.float32) / 255, tf.cast(masks, tf.float32) / 255
 
     examples = positions.map(load, num_parallel_calls=2, deterministic=True)
     return examples.batch(batch_size, drop_remainder=drop_remainder).map(scale).prefetch(2)

@@ -14,14 +14,15 @@ from tfseg.runs import replacing
 
 Watch = Callable[[int, int], None]
 _NOTE = np.dtype([("sample", "<i4"), ("shown", "<i4")])
+_END = b"tfseg, areas of masks in 255ths\n"  # of the file: one that an earlier version left holds masks of 0 and 1
 
 
 class Pixels:
     """Images (N, S, S, C) and masks (N, S, S, K), uint8, read one by one from disk; memory stays flat as N grows.
 
     The operating system's page cache keeps what is hot, and gives it up when memory is short. A picture is one record,
-    and a volume one for each slice. At the end of the file stands, for each record, which sample it is of and whether
-    an annotator drew anything in it, two int32.
+    and a volume one for each slice. After them stands, for each record, which sample it is of and whether an annotator
+    drew anything in it, two int32; then a line that names the format.
     """
 
     def __init__(self, path: Path, *, size: int, channels: int, classes: int) -> None:
@@ -30,7 +31,7 @@ class Pixels:
         self._image_bytes = size * size * channels
         self._record_bytes = self._image_bytes + size * size * classes
         self._file = path.open("rb")
-        self.count = path.stat().st_size // (self._record_bytes + _NOTE.itemsize)
+        self.count = max(0, path.stat().st_size - len(_END)) // (self._record_bytes + _NOTE.itemsize)
         notes = os.pread(self._file.fileno(), self.count * _NOTE.itemsize, self.count * self._record_bytes)
         self._notes = np.frombuffer(notes, _NOTE)
 
@@ -38,8 +39,10 @@ class Pixels:
         """Tell whether this file can be the decoded form of these samples, and not of others or at another size."""
         numbers = self._notes["sample"]
         pictures = [number for number, sample in enumerate(samples) if not sample.slices]
+        notes_end = self.count * (self._record_bytes + _NOTE.itemsize)
         return (
-            self.count * (self._record_bytes + _NOTE.itemsize) == os.fstat(self._file.fileno()).st_size
+            notes_end + len(_END) == os.fstat(self._file.fileno()).st_size
+            and os.pread(self._file.fileno(), len(_END), notes_end) == _END
             and set(pictures) <= set(numbers.tolist()) <= set(range(len(samples)))
             and bool((np.diff(numbers) >= 0).all())
         )
@@ -58,7 +61,7 @@ class Pixels:
         return range(int(start), int(stop))
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return image (S, S, C) in 0..255 and mask (S, S, K) of 0 and 1 of one sample."""
+        """Return image (S, S, C) in 0..255 and mask (S, S, K) of one sample, the shares of areas in 255ths."""
         assert 0 <= index < self.count
         record = np.frombuffer(os.pread(self._file.fileno(), self._record_bytes, index * self._record_bytes), np.uint8)
         return record[: self._image_bytes].reshape(self.image_shape), record[self._image_bytes :].reshape(
@@ -111,7 +114,7 @@ def decode(
                 file.write(content)
                 notes.append((done, shown))
             watch(done + 1, len(samples))
-        file.write(np.array(notes, _NOTE).tobytes())
+        file.write(np.array(notes, _NOTE).tobytes() + _END)
     return Pixels(path, **opened)
 
 

@@ -28,6 +28,7 @@ from tfseg.lite.graph import Graph
 from tfseg.models.files import Card
 from tfseg.models.mobilevitv2 import DepthToSpace, SpaceToDepth
 from tfseg.models.presence import has_presence
+from tfseg.postprocess import exclusive
 from tfseg.progress import Watch, silent
 from tfseg.quiet import silent_stderr
 
@@ -296,7 +297,7 @@ def _head(logits: Any, card: Card, head: str) -> Any:
         return tf.identity(logits)
     if head == "probability":
         return activate(logits, card.activation)
-    if card.activation == "softmax" and len(card.classes) > 1:
+    if exclusive(card.activation, len(card.classes)):
         return tf.cast(tf.expand_dims(tf.argmax(with_background(logits), -1, tf.int32), -1), tf.uint8)
     return tf.cast(logits >= math.log(card.threshold / (1 - card.threshold)), tf.uint8)
 

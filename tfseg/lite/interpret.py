@@ -8,13 +8,12 @@ from ai_edge_litert.interpreter import Interpreter
 from tfseg.inference import Masking, Opened, Predict
 from tfseg.lite import metadata
 from tfseg.lite.metadata import Metadata
+from tfseg.postprocess import exclusive
 from tfseg.quiet import silent_stderr
 
 
 def open_file(path: Path, *, threads: int = 1) -> Opened:
     """Open a .tflite file of tfseg: what it predicts, and how that becomes a mask.
-
-    A file that ends in a mask gives the probabilities 0 and 1.
 
     Raises:
         InputError: as tfseg.lite.metadata.read does.
@@ -23,12 +22,23 @@ def open_file(path: Path, *, threads: int = 1) -> Opened:
 
 
 def open_content(content: bytes, name: str, *, threads: int = 1) -> Opened:
-    """Open the content of a .tflite file as `open_file` does; errors call it `name`."""
+    """Open the content of such a file; errors name it `name`, and are those of `open_file`."""
     about = metadata.parse(content, name)
-    masking = Masking(
+    return predict(content, about, threads=threads), masking(about)
+
+
+def masking(about: Metadata) -> Masking:
+    """Return how what a file gives becomes a mask.
+
+    A file that ends in a mask has decided at its own resolution, by its own threshold; it gives the probabilities 0 and
+    1. At the original resolution, where those are resized to, a pixel then goes to what holds at least half of it, and
+    between exclusive classes to the one that holds most.
+    """
+    return Masking(
         image_size=about.image_size,
         channels=about.channels,
         classes=about.classes,
+        activation=about.activation,
         threshold=0.5 if about.head == "mask" else about.threshold,
         largest_component=about.largest_component,
         smallest_area=about.smallest_area,
@@ -36,7 +46,6 @@ def open_content(content: bytes, name: str, *, threads: int = 1) -> Opened:
         region=about.region,
         margin_mm=about.margin_mm,
     )
-    return predict(content, about, threads=threads), masking
 
 
 def predict(content: bytes, about: Metadata, *, threads: int = 1) -> Predict:
@@ -61,7 +70,7 @@ def predict(content: bytes, about: Metadata, *, threads: int = 1) -> Predict:
 def probabilities(output: np.ndarray, about: Metadata) -> np.ndarray:
     """Turn what comes out of a file for one image into probabilities, float32 (H, W, K)."""
     if about.head == "mask":
-        if about.activation == "softmax" and len(about.classes) > 1:
+        if exclusive(about.activation, len(about.classes)):
             output = output == np.arange(1, len(about.classes) + 1)
         return output.astype(np.float32)
     if about.head == "logits":

@@ -32,7 +32,7 @@ class Metadata:
         activation: "sigmoid" or "softmax": what makes probabilities of logits (tfseg.activation). A mask is uint8: with
             "softmax" and several classes (1, H, W, 1), the most probable of 0, the background, and 1 to K; otherwise
             (1, H, W, K), 1 where a class reaches the threshold.
-        threshold: probability from which a pixel counts.
+        threshold: probability from which a pixel counts; exclusive classes have none (tfseg.postprocess.binarize).
         largest_component: whether only the largest component of each class is kept, which no file does by itself.
         smallest_area: share of the image below which a class's whole mask counts as nothing, which no file does by
             itself.

@@ -8,17 +8,27 @@ from typing import Any
 
 from keras import ops
 
-from tfseg.activation import activate
+from tfseg.activation import activate, with_background
+from tfseg.postprocess import exclusive
 
 Tensor = Any
 
 
 def curve_metrics(activation: str, threshold: float) -> list[Callable[[Tensor, Tensor], Tensor]]:
-    """Return the functions `accuracy`, `iou` and `dice` of (y_true, logits), each (B,) and averaged over classes."""
+    """Return the functions `accuracy`, `iou` and `dice` of (y_true, logits), each (B,) and averaged over classes.
+
+    A pixel is true where a class covers at least half of it, and predicted as tfseg.postprocess.binarize has it.
+    """
+
+    def predicted(logits: Tensor) -> Tensor:
+        classes = logits.shape[-1]
+        if not exclusive(activation, classes):
+            return ops.cast(activate(logits, activation) >= threshold, "float32")
+        return ops.one_hot(ops.argmax(with_background(logits), axis=-1), 1 + classes, dtype="float32")[..., 1:]
 
     def counts(y_true: Tensor, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        truth = ops.cast(y_true, "float32")
-        prediction = ops.cast(activate(logits, activation) >= threshold, "float32")
+        truth = ops.cast(ops.cast(y_true, "float32") >= 0.5, "float32")
+        prediction = predicted(logits)
         overlap = ops.sum(truth * prediction, axis=(1, 2))  # (B, K)
         return overlap, ops.sum(truth, axis=(1, 2)), ops.sum(prediction, axis=(1, 2))
 

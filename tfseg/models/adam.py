@@ -1,4 +1,4 @@
-"""Adam and AdamW of Keras in one operation for each weight tensor, where Keras' own take a dozen."""
+"""Adam and AdamW of Keras in one operation for each weight tensor, where Keras' own take a dozen, and L2."""
 
 from typing import Any
 
@@ -40,9 +40,37 @@ def _handle(variable: Any) -> Tensor:
     return (variable.value if isinstance(variable, keras.Variable) else variable).handle
 
 
+class _L2:
+    """Adds `l2` times the weight to the gradient of each weight tensor, before any average of gradients sees it.
+
+    That is the gradient of l2 / 2 times the sum of all squared weights (Krogh and Hertz, NIPS 1991), and what PyTorch's
+    Adam and SGD call weight decay. Keras' `weight_decay` is the decoupled one (Loshchilov and Hutter, ICLR 2019,
+    arXiv:1711.05101): it takes learning_rate * weight_decay * weight away, 1e-8 of it at 1e-4 each.
+    """
+
+    def __init__(self, learning_rate: Any = 0.001, *, l2: float = 0.0, **options: Any) -> None:
+        super().__init__(learning_rate, **options)  # type: ignore[call-arg]
+        self.l2 = l2
+
+    def update_step(self: Any, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor) -> None:
+        """Update a weight tensor by its gradient and the L2 term's."""
+        if self.l2:
+            gradient = gradient + self.l2 * keras.ops.convert_to_tensor(variable)
+        super().update_step(gradient, variable, learning_rate)  # type: ignore[misc]
+
+    def get_config(self: Any) -> dict[str, Any]:
+        """Return what makes the same optimizer again."""
+        return super().get_config() | {"l2": self.l2}  # type: ignore[misc]
+
+
 @keras.saving.register_keras_serializable(package="tfseg")
-class Adam(_OneOperation, keras.optimizers.Adam):
-    """keras.optimizers.Adam: the same options, state and numbers."""
+class Adam(_L2, _OneOperation, keras.optimizers.Adam):
+    """keras.optimizers.Adam: the same options, state and numbers; and `l2`."""
+
+
+@keras.saving.register_keras_serializable(package="tfseg")
+class SGD(_L2, keras.optimizers.SGD):
+    """keras.optimizers.SGD: the same options, state and numbers; and `l2`."""
 
 
 @keras.saving.register_keras_serializable(package="tfseg")

@@ -26,7 +26,7 @@ class Card:
         model: its name in MODELS.
         classes: what its channels stand for.
         activation: "sigmoid" or "softmax", from logits to probabilities (tfseg.activation).
-        threshold: probability from which a pixel counts.
+        threshold: probability from which a pixel counts; exclusive classes have none (tfseg.postprocess.binarize).
         largest_component: whether only the largest component of each class is kept.
         smallest_area: share of the image below which a class's whole mask counts as nothing.
         presence: probability of presence, one for each class, below which the network draws nothing; () where it has no

@@ -4,8 +4,10 @@ import dataclasses
 import shlex
 from typing import Any
 
+from tfseg import losses
 from tfseg.config import Recipe
 from tfseg.metrics import HOLDOUT
+from tfseg.postprocess import exclusive
 from tfseg.report.markup import Html, definitions, element, join, table
 from tfseg.report.record import Record
 
@@ -74,6 +76,9 @@ def method(record: Record) -> list[str]:
             "networks was scored on them; they enter no other number."
         )
     kept = f"A pixel is drawn where the network gives a probability of {recipe.threshold:g} or more"
+    classes = summary["classes"] if summary else recipe.classes
+    if exclusive(losses.loss(recipe.loss).activation, len(classes)):
+        kept = "A pixel is drawn as the most probable of the background and the classes"
     points += [
         kept + (", and only the largest connected area of a class is kept." if recipe.largest_component else "."),
         "Every measure is computed image by image at the original resolution and then averaged over images.",

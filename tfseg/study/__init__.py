@@ -96,7 +96,8 @@ STUDIES: dict[str, Study] = {
             columns=("dice", "difference", "hausdorff95"),
             quick=_QUICK,
             quick_seeds=2,
-            departures=f"SGD has Nesterov momentum 0.9, of which the paper says nothing; {_KEPT}",
+            departures="SGD has Nesterov momentum 0.9, of which the paper says nothing; weight decay is L2 in the "
+            f"gradient, the older of the two that the paper cites; {_KEPT}",
         ),
         Study(
             name="lighter",

@@ -1,12 +1,13 @@
 /** From what a file gives to masks at the picture's size, in the numbers of tfseg/lite/interpret.py and postprocess.py. */
 
-import { enlargedMask } from './resize.js';
+import { enlargedClasses, enlargedMask } from './resize.js';
 
 /** @typedef {import('./model.js').About} About */
 /** @typedef {import('./model.js').TensorInfo} TensorInfo */
 
 /**
- * Return the masks of all classes.
+ * Return the masks of all classes, as `binarize` of postprocess.py has it: of exclusive classes and the background the most
+ * probable, else each class from the threshold on. What the file gives is resized first, a mask's 0 and 1 too.
  * @param {Float32Array | Int32Array | Uint8Array} output of the file: (1, H, W, K), or (1, H, W, 1) of class numbers.
  * @param {TensorInfo} tensor what the file says of that output.
  * @param {About} about how it is to be used.
@@ -17,8 +18,11 @@ import { enlargedMask } from './resize.js';
 export function masks(output, tensor, about, width, height) {
   const [, rows, columns] = tensor.shape;
   const threshold = Math.fround(about.head === 'mask' ? 0.5 : about.threshold);
-  return probabilities(output, tensor, about).map((map) => {
-    const mask = enlargedMask(map, columns, rows, width, height, threshold);
+  const maps = probabilities(output, tensor, about);
+  const found = exclusive(about)
+    ? enlargedClasses(maps, columns, rows, width, height)
+    : maps.map((map) => enlargedMask(map, columns, rows, width, height, threshold));
+  return found.map((mask) => {
     return dropSmall(about.largest_component ? keepLargest(mask, width) : mask, about.smallest_area ?? 0);
   });
 }
@@ -34,12 +38,11 @@ export function probabilities(output, tensor, about) {
   const classes = about.classes.length;
   const given = tensor.shape[3];
   const pixels = output.length / given;
-  const softmax = about.activation === 'softmax' && classes > 1;
   const maps = about.classes.map(() => new Float32Array(pixels));
   const values = about.head === 'mask' || tensor.dtype === 'float32' ? output : dequantized(output, tensor);
   for (let k = 0; k < classes; k++) {
     const map = maps[k];
-    if (about.head === 'mask' && softmax) for (let i = 0; i < pixels; i++) map[i] = values[i] === k + 1 ? 1 : 0;
+    if (about.head === 'mask' && exclusive(about)) for (let i = 0; i < pixels; i++) map[i] = values[i] === k + 1 ? 1 : 0;
     else if (about.head !== 'logits') for (let i = 0; i < pixels; i++) map[i] = values[i * given + k];
     else if (about.activation !== 'softmax') for (let i = 0; i < pixels; i++) map[i] = sigmoid(values[i * given + k]);
   }
@@ -142,6 +145,11 @@ function add(found, left, right, y, above, own) {
 function find(joined, index) {
   while (joined[index] !== index) index = joined[index] = joined[joined[index]];
   return index;
+}
+
+/** @param {About} about */
+function exclusive(about) {
+  return about.activation === 'softmax' && about.classes.length > 1;
 }
 
 /** @param {number} x */

@@ -20,9 +20,8 @@ const LUMA = [0.299, 0.587, 0.114]; // ITU-R BT.601, as Python's side reads colo
  * @returns {Uint8Array<ArrayBuffer>} (size, size, channels) in 0..255.
  */
 export function networkInput(rgba, width, height, size, channels) {
-  const method = size < Math.max(width, height) ? 'area' : 'linear';
-  const across = axis(width, size, method, height >= size);
-  const down = axis(height, size, method, width >= size);
+  const across = axis(width, size, size < width ? 'area' : 'linear');
+  const down = axis(height, size, size < height ? 'area' : 'linear');
   const rows = new Map(); // of the picture, resized across; two neighbours share one when enlarging
   const row = size * channels;
   const sum = new Float64Array(row);
@@ -58,8 +57,8 @@ export function networkInput(rgba, width, height, size, channels) {
  */
 export function enlargedMask(map, width, height, outWidth, outHeight, threshold) {
   const mask = new Uint8Array(outWidth * outHeight);
-  const across = axis(width, outWidth, 'linear', true);
-  const down = axis(height, outHeight, 'linear', true);
+  const across = axis(width, outWidth, 'linear');
+  const down = axis(height, outHeight, 'linear');
   const [left, right, top, bottom] = reach(map, width, height, threshold);
   if (left > right) return mask;
   const mixed = new Float32Array(width); // one row between two of the map
@@ -76,20 +75,68 @@ export function enlargedMask(map, width, height, outWidth, outHeight, threshold)
 }
 
 /**
+ * Resize the maps of exclusive classes bilinearly, and give each pixel to the most probable of them and the background.
+ *
+ * The background has what the classes leave of 1, and wins where it equals them; of classes the first. Only pixels are
+ * computed that a class can win: where its share in some neighbour is that of all being equal.
+ * @param {Float32Array[]} maps (height, width) of each class.
+ * @param {number} width of the maps.
+ * @param {number} height of the maps.
+ * @param {number} outWidth of the picture.
+ * @param {number} outHeight of the picture.
+ * @returns {Uint8Array[]} (outHeight, outWidth) of each class, 0 or 1.
+ */
+export function enlargedClasses(maps, width, height, outWidth, outHeight) {
+  const masks = maps.map(() => new Uint8Array(outWidth * outHeight));
+  const across = axis(width, outWidth, 'linear');
+  const down = axis(height, outHeight, 'linear');
+  const least = 0.999 / (maps.length + 1); // a little less, since shares are rounded
+  const boxes = maps.map((map) => reach(map, width, height, least)).filter(([left, right]) => left <= right);
+  if (!boxes.length) return masks;
+  const [from, to] = [first(across, Math.min(...boxes.map((box) => box[0]))), last(across, Math.max(...boxes.map((box) => box[1])))];
+  const [begin, end] = [first(down, Math.min(...boxes.map((box) => box[2]))), last(down, Math.max(...boxes.map((box) => box[3])))];
+  const mixed = maps.map(() => new Float32Array(width));
+  for (let y = begin; y <= end; y++) {
+    const [a, b, part] = pair(down, y);
+    maps.forEach((map, k) => {
+      for (let x = 0; x < width; x++) mixed[k][x] = map[a * width + x] * (1 - part) + map[b * width + x] * part;
+    });
+    for (let x = from; x <= to; x++) {
+      const winner = mostProbable(mixed, pair(across, x));
+      if (winner >= 0) masks[winner][y * outWidth + x] = 1;
+    }
+  }
+  return masks;
+}
+
+/**
+ * @param {Float32Array[]} rows of each class.
+ * @param {number[]} place between two pixels of a row, see `pair`.
+ * @returns {number} the class, or -1 for the background.
+ */
+function mostProbable(rows, [left, right, share]) {
+  let [winner, most, sum] = [-1, 0, 0];
+  for (let k = 0; k < rows.length; k++) {
+    const value = Math.fround(rows[k][left] * (1 - share) + rows[k][right] * share);
+    sum += value;
+    if (value > most) [winner, most] = [k, value];
+  }
+  return most > Math.fround(1 - sum) ? winner : -1;
+}
+
+/**
  * @param {number} from length of the input.
  * @param {number} to length of the output.
- * @param {'area' | 'linear'} method of OpenCV.
- * @param {boolean} otherShrinks whether the other axis does not grow: INTER_AREA averages areas only where neither does.
+ * @param {'area' | 'linear'} method of OpenCV, which averages areas where an axis shrinks alone.
  * @returns {Axis}
  */
-export function axis(from, to, method, otherShrinks) {
+export function axis(from, to, method) {
   const scale = from / to;
   /** @type {number[]} */ const source = [];
   /** @type {number[]} */ const weight = [];
   const start = new Int32Array(to + 1);
   for (let i = 0; i < to; i++) {
-    if (method === 'area' && scale >= 1 && otherShrinks) addArea(i, scale, from, source, weight);
-    else addPair(i, scale, from, method, source, weight);
+    (method === 'area' ? addArea : addPair)(i, scale, from, source, weight);
     start[i + 1] = source.length;
   }
   return { start, source: Int32Array.from(source), weight: Float32Array.from(weight) };
@@ -115,18 +162,11 @@ function addArea(i, scale, length, source, weight) {
  * @param {number} i
  * @param {number} scale
  * @param {number} length
- * @param {'area' | 'linear'} method
  * @param {number[]} source
  * @param {number[]} weight
  */
-function addPair(i, scale, length, method, source, weight) {
-  let position = (i + 0.5) * scale - 0.5;
-  if (method === 'area') { // OpenCV's INTER_AREA where one axis grows: pixels keep their edges
-    const left = Math.floor(i * scale);
-    const share = i + 1 - (left + 1) / scale;
-    position = left + (share <= 0 ? 0 : share - Math.floor(share));
-  }
-  position = Math.min(Math.max(position, 0), length - 1);
+function addPair(i, scale, length, source, weight) {
+  const position = Math.min(Math.max((i + 0.5) * scale - 0.5, 0), length - 1);
   const left = Math.min(Math.floor(position), Math.max(length - 2, 0));
   source.push(left, Math.min(left + 1, length - 1));
   weight.push(1 - (position - left), position - left);
