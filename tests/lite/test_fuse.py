@@ -117,10 +117,14 @@ def test_the_network_itself_stays_as_it_is(settled: Callable[..., Any]) -> None:
     assert [layer.name for layer in model.layers] == names
 
 
-def test_a_layer_called_twice_is_refused() -> None:
-    layer = conv(6, name="both")
-    with pytest.raises(ValueError, match="both: a layer that is called twice"):
-        fuse(chain(layer, layer))
+def test_a_layer_called_twice_becomes_two(settled: Callable[..., Any]) -> None:
+    layer = conv(6, name="both", activation="relu")
+    model = settled(chain(layer, layers.MaxPooling2D(), layer))
+    fused = fuse(model)
+    assert [layer.name for layer in fused.layers if hasattr(layer, "kernel")] == ["both", "both_2"]
+    x = np.random.default_rng(1).normal(0, 1, (2, 8, 8, 6)).astype("float32")
+    np.testing.assert_array_equal(fused(x), model(x))
+    assert gmac(model) == gmac(fused) == (64 + 16) * 36e-9
 
 
 @pytest.mark.parametrize(
