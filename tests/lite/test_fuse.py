@@ -41,6 +41,27 @@ def pooled(x: Any) -> Any:
     return layers.Concatenate()([layers.ReLU()(x), Upsample(tuple(x.shape[1:3]))(mean)])
 
 
+def parallel(*sizes: int, **options: Any) -> Any:
+    def branches(x: Any) -> Any:
+        parts = [layers.DepthwiseConv2D(size, **({"padding": "same"} | options))(x) for size in sizes]
+        return layers.ReLU()(layers.Add()([BatchNorm()(part) for part in parts]))
+
+    return branches
+
+
+def parallel_and_itself(x: Any) -> Any:
+    return layers.Add()([x, conv(6, 3)(x), layers.DepthwiseConv2D(3, padding="same")(x), conv(6, (3, 1))(x)])
+
+
+def bent(x: Any) -> Any:
+    parts = [layers.DepthwiseConv2D(3, padding="same", activation="relu")(x) for _ in range(2)]
+    return layers.ReLU()(layers.Add()(parts))
+
+
+def cross(x: Any) -> Any:
+    return layers.Add()([conv(6, (1, 5))(x), conv(6, (5, 1))(x)])
+
+
 def attended(x: Any) -> Any:
     x = layers.Permute((2, 1, 3))(layers.Reshape((64, 2, 3))(conv(6)(x)))
     return layers.Rescaling(3**-0.5)(x)
@@ -75,6 +96,13 @@ CASES = {
         6 * 32 + 9 * 8 * 32,
     ),
     "narrow-groups-with-more-results": ((layers.ReLU(), GroupedConv2D(12, 3, groups=2, padding="same")), 1, 9 * 6 * 12),
+    "depthwise-of-three-sizes": ((parallel(1, 3, 5),), 1, 25 * 6),
+    "dense-beside-others": ((parallel_and_itself,), 2, 9 * 36 + 9 * 6),
+    "dense-across-stay": ((cross,), 2, 10 * 36),
+    "depthwise-of-even-sizes-stay": ((parallel(2, 4),), 2, 20 * 6),
+    "depthwise-without-border-stay": ((parallel(3, 3, padding="valid"),), 2, 18 * 6),
+    "depthwise-with-activation-stay": ((bent,), 2, 18 * 6),
+    "depthwise-dilated-stay": ((parallel(3, 3, dilation_rate=2),), 2, 18 * 6),
     "dropout": ((conv(4), layers.Dropout(0.5), layers.SpatialDropout2D(0.5), layers.ReLU()), 1, None),
 }
 
