@@ -306,7 +306,7 @@ def _flips_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def _study_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help="lighter, ladder, networks, nerve, mobile, liver")
+    parser.add_argument("name", metavar="NAME", help="lighter, ladder, networks, nerve, mobile, tiny, liver")
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="where its images are; else found as by kfold, or PHANTOM"
     )
@@ -318,6 +318,9 @@ def _study_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models", metavar="A,B", help="only these rows of the table")
     parser.add_argument("--recipe", type=Path, metavar="FILE", help="TOML that stands for the paper's settings")
     parser.add_argument("--set", action="append", default=[], metavar="key=value", help="a key of all recipes")
+    parser.add_argument(
+        "--instructions", type=Path, metavar="FILE.json", help="counts of tools/bench/arm.py, for study tiny's table"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="its folder, else studies/NAME; said again, it goes on")
     _engine_arguments(parser)
     _json_argument(parser)

@@ -185,6 +185,36 @@ def test_a_channel_of_next_to_nothing_stays_in_the_partition(plain_tflite: Calla
     np.testing.assert_allclose(found[0, 5, 5], [9, 0, 0], atol=9 / 255)  # a step of the result
 
 
+def test_a_range_far_too_small_for_its_terms_still_runs(plain_tflite: Callable[..., Path]) -> None:
+    """Two convolutions whose results cancel each other: TensorFlow Lite would take the process down."""
+
+    def network(image: object) -> object:
+        both = [layers.Conv2D(4, 3, kernel_initializer=keras.initializers.Constant(value)) for value in (1.0, -1.0)]
+        return layers.Add()([convolution(image) for convolution in both])
+
+    content = plain_tflite(network, (SIZE, SIZE, 3)).read_bytes()
+    ranges = ranges_of(content, CONV_2D=(-27.0, 27.0), ADD=(-1e-40, 1e-40))
+    image = np.ones((1, SIZE, SIZE, 3), np.float32)
+    assert np.isfinite(run(quantize(content, ranges, never), image)).all()
+
+
+def test_a_relu_by_itself_stays_float(plain_tflite: Callable[..., Path]) -> None:
+    """XNNPACK has none for 8 bits, and takes DEQUANTIZE, RELU and QUANTIZE into its partition."""
+
+    def network(image: object) -> object:
+        x = layers.ReLU()(Upsample()(layers.Conv2D(4, 3, padding="same")(image)))
+        return layers.Conv2D(2, 1)(x)
+
+    content = plain_tflite(network, (SIZE, SIZE, 3)).read_bytes()
+    file = quantize(content, dict.fromkeys(measured(content, never), (-3.0, 3.0)), never)
+    assert File(file).tensors[tensor(File(file), "RELU")].type == FLOAT32
+    interpreter = Interpreter(model_content=file)
+    interpreter.allocate_tensors()
+    kinds = [operator["op_name"] for operator in interpreter._get_ops_details()]
+    assert kinds.count("DELEGATE") == 1
+    assert "RELU" not in kinds[kinds.index("DELEGATE") :]
+
+
 @pytest.mark.parametrize("joined", [False, True])
 def test_relu_after_a_transposed_convolution_is_the_end_of_its_range(
     plain_tflite: Callable[..., Path], joined: bool

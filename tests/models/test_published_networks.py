@@ -1,6 +1,6 @@
 """What every network of the ultrasound papers promises: parameters, goldens, files, a training step, conversion."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfseg.errors import InputError
 from tfseg.models import MODELS, build
+from tfseg.models.cost import gmac, parameters
 
 PARAMETERS = {  # trainable, three channels in, one class
     "segresnet": 395_121,  # MONAI
@@ -24,7 +25,28 @@ PARAMETERS = {  # trainable, three channels in, one class
     "mobilevitv2_relu@os16": 13_308_394,
     "deeplabv3plus_mobilenet": 5_810_913,  # the sum of the paper's tables
     "deeplabv3plus_resnet101": 59_339_169,
+    "mk_unet": 315_451,  # these as PUBLISHED explains, for three channels
+    "mk_unet_relu": 315_353,
+    "cmunext_s": 417_505,
+    "cmunext_s_relu": 417_505,
+    "mobile_cmunext": 46_569,
+    "simple_unet": 63_441,
 }
+PUBLISHED = {  # channels, trainable parameters, those that we leave out, million multiplications of 256x256 pixels
+    "mk_unet@t": (3, 27_384, 31, 50),  # unused 1x1 heads of 16, 8 and 4 channels, with biases
+    "mk_unet@s": (3, 93_050, 59, 104),  # of 32, 16 and 8
+    "mk_unet": (3, 315_566, 115, 278),  # of 64, 32 and 16
+    "cmunext_s": (1, 417_361, 0, 1003),
+    "cmunext_s_relu": (1, 417_361, 0, 1003),
+    "mobile_cmunext": (1, 46_425, 0, 392),
+    "simple_unet@16": (1, 16_010, 4 * 16 + 1, 172),  # factors that stay at 1, and scale and shift for a bias
+    "simple_unet@32": (1, 62_994, 4 * 32 + 1, 667),
+    "simple_unet": (1, 62_994, 4 * 32 + 1, 667),
+    "simple_unet@64": (1, 249_890, 4 * 64 + 1, 2629),
+}
+SMALL = ("mk_unet", "mk_unet_relu", "cmunext_s", "cmunext_s_relu", "mobile_cmunext", "simple_unet")
+# A millionth more light moves the logits of a random one of these by up to a thousandth of their range.
+CHAOTIC = ("cmunext_s", "cmunext_s_relu", "mobile_cmunext")
 
 
 def quick(*names: str) -> list[Any]:
@@ -56,6 +78,16 @@ def settle(model: keras.Model, x: np.ndarray) -> None:
         setattr(layer, option, value)
 
 
+@pytest.fixture
+def precise(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Compute in float64 what float32 leaves to chance."""
+    policy = keras.config.dtype_policy()
+    if request.node.callspec.params["name"] in CHAOTIC:
+        keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_dtype_policy(policy)
+
+
 @pytest.fixture(autouse=True)
 def _forget_models() -> Any:
     yield
@@ -71,9 +103,17 @@ def test_trainable_parameters(name: str) -> None:
     assert model.name == name.partition("@")[0]
 
 
-@pytest.mark.parametrize("name", quick("segresnet", "lraspp_mobilenetv3", "segformer_b0", "mobilevitv2"))
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_counts(name: str) -> None:
+    channels, published, left_out, millions = PUBLISHED[name]
+    model = build(name, (256, 256, channels), classes=1)
+    assert parameters(model) == published - left_out
+    assert gmac(model) * 1e3 == pytest.approx(millions, abs=1)
+
+
+@pytest.mark.parametrize("name", quick("segresnet", "lraspp_mobilenetv3", "segformer_b0", "mobilevitv2", *SMALL))
 def test_logits_follow_the_golden(
-    name: str, fill_weights: Callable[..., None], golden: Callable[[str, Any], None]
+    name: str, fill_weights: Callable[..., None], golden: Callable[[str, Any], None], precise: None
 ) -> None:
     height, width = side(name), 2 * side(name)
     model = build(name, (height, width, 3), classes=2)
@@ -84,7 +124,7 @@ def test_logits_follow_the_golden(
     golden(name, logits[0, 3 :: height // 4, 5 :: width // 4])  # (4, 4, 2)
 
 
-@pytest.mark.parametrize("name", quick("segresnet"))
+@pytest.mark.parametrize("name", quick("segresnet", *SMALL))
 def test_networks_survive_a_file(name: str, fill_weights: Callable[..., None], tmp_path: Path) -> None:
     model = build(name, (64, 64, 3), classes=2)
     fill_weights(model)
@@ -101,7 +141,7 @@ def test_sizes_off_the_stride_are_refused() -> None:
             build(name, (stride, stride + 1, 3), classes=1)
 
 
-@pytest.mark.parametrize("name", quick("segresnet", "segformer_b0"))
+@pytest.mark.parametrize("name", quick("segresnet", "segformer_b0", *SMALL))
 def test_one_step_lowers_the_loss_with_any_channels_and_classes(name: str) -> None:
     keras.utils.set_random_seed(3)
     height, width = side(name), 2 * side(name)
@@ -145,7 +185,8 @@ def test_converted_files_agree(name: str, fill_weights: Callable[..., None]) -> 
     expected = np.asarray(model(x))
     converted = runner.get_tensor(runner.get_output_details()[0]["index"])
     # Batch norm is folded into the weights: float32 products in another order, over up to a hundred layers.
-    np.testing.assert_allclose(converted, expected, rtol=0, atol=1e-4 * max(1, np.abs(expected).max()))
+    tolerance = 2e-3 if name in CHAOTIC else 1e-4
+    np.testing.assert_allclose(converted, expected, rtol=0, atol=tolerance * max(1, np.abs(expected).max()))
     assert max(len(detail["shape"]) for detail in runner.get_tensor_details()) <= 4
     operations = [detail["op_name"] for detail in runner._get_ops_details()]
     assert operations.count("DELEGATE") == 1  # XNNPACK takes all of it

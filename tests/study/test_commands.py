@@ -59,6 +59,7 @@ def test_a_study_goes_on_where_it_stands(tfseg, write_folder, tmp_path):
         pytest.param(["lighter", "--out", "{tmp}/full"], "is not a study's folder", id="out"),
         pytest.param(["lighter", "--out", "{tmp}/full/x"], "is no folder", id="file"),
         pytest.param(["lighter", "--recipe", "{tmp}/no.toml"], "no.toml: cannot read", id="recipe"),
+        pytest.param(["tiny", "--instructions", "{tmp}/arm.json"], "arm.json: cannot read", id="instructions"),
         pytest.param(["lighter", "--ray-cpus", "2"], "--engine ray", id="engine"),
     ],
 )

@@ -1,6 +1,7 @@
 """What the studies ask for: recipes, rows and published numbers that belong together."""
 
 import dataclasses
+import json
 
 import pytest
 
@@ -134,3 +135,38 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
 def test_an_unknown_study_names_the_nearest():
     with pytest.raises(InputError, match="did you mean ladder"):
         study("lader")
+
+
+def test_instructions_come_from_the_file_of_the_tool(tmp_path):
+    rows = [{"name": "unet", "tfseg": {"instructions": 3_289_287_621}}, {"name": "resunet", "tfseg": None}]
+    kept = {"settings": {"image_size": 256, "cpu": "cortex-a76"}, "networks": rows}
+    (tmp_path / "arm.json").write_text(json.dumps(kept))
+    counts, note = form.read_instructions(tmp_path / "arm.json")
+    assert counts == {"unet": 3_289_287_621}
+    assert "256x256" in note
+    assert "cortex-a76" in note
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param(None, "cannot read", id="missing"),
+        pytest.param("{", "is not a file of instructions", id="damaged"),
+        pytest.param('{"networks": [{"name": "unet"}]}', "is not a file of instructions", id="foreign"),
+        pytest.param("[]", "is not a file of instructions", id="list"),
+    ],
+)
+def test_another_file_of_instructions_is_refused(tmp_path, text, expected):
+    path = tmp_path / "arm.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(InputError, match=f"arm.json: {expected}"):
+        form.read_instructions(path)
+
+
+def test_the_study_of_small_networks_holds_forms_that_ship():
+    rows = [row.name for row in study("tiny").rows]
+    assert rows[0] == "unet"
+    assert {"mk_unet_relu@t", "mobile_cmunext", "cmunext_s_relu", "simple_unet@16"} < set(rows)
+    assert not {"mk_unet", "cmunext_s"} & set(rows)
+    assert study("tiny").columns[:4] == ("int8_dice", "int8_loss", "parameters", "gmac")

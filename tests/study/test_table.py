@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from tfseg.report.tradeoff import Point
 from tfseg.study import table
 
 
@@ -107,3 +108,42 @@ def test_frames_a_second_are_those_of_the_latency():
         row["published"] = {"fps": 21}
     shown = table.table(study)
     assert [row[-2:] for row in shown.rows] == [("121", "21"), ("250~", "21")]
+
+
+def small_networks(**changes):
+    study = content(columns=["int8_dice", "latency", "instructions"], instructions="Instructions: counted.", **changes)
+    for row, dice in zip(study["rows"], (0.61, 0.58), strict=True):
+        row["ours"]["int8_dice"] = score(dice)
+    return study
+
+
+def test_the_files_that_were_timed_and_scored_are_drawn():
+    study = small_networks()
+    assert table.points(study) == [
+        Point(file="unet", device="Some CPU", latency_ms=8.25, dice=0.61),
+        Point(file="lighter_unet@1", device="Some CPU", latency_ms=4.0, dice=0.58),
+    ]
+    study["rows"][0]["data"] = "busi"
+    study["rows"][1]["ours"]["latency"] = {"median_ms": None, "status": "died", "reason": "", "threads": 1}
+    assert [point.device for point in table.points(study)] == ["Some CPU, busi"]
+
+
+def test_the_picture_stands_in_a_file_and_on_the_page(tmp_path):
+    table.write(small_networks(phantom=True), tmp_path / "timed")
+    assert "PHANTOM" in (tmp_path / "timed" / table.PICTURE).read_text()
+    page = (tmp_path / "timed" / table.PAGE).read_text()
+    assert 'aria-label="Median latency against Dice of 2 pairs' in page
+    assert "1 lighter_unet@1 (4 ms, 0.580); 2 unet (8.25 ms, 0.610)" in page
+    table.write(content(), tmp_path / "not")  # nothing has the Dice of an int8 file
+    assert not (tmp_path / "not" / table.PICTURE).exists()
+    assert "Pareto" not in (tmp_path / "not" / table.PAGE).read_text()
+
+
+def test_instructions_have_a_column_and_a_note_where_any_were_given():
+    study = small_networks()
+    assert "Instructions" not in table.table(study).note
+    study["rows"][1]["ours"]["instructions"] = 1_234_567_890
+    shown = table.table(study)
+    assert shown.header[3] == "int8 on Arm, million instructions"
+    assert [row[3] for row in shown.rows] == ["", "1,235"]
+    assert "Instructions: counted." in shown.note

@@ -31,6 +31,7 @@ def study(arguments: argparse.Namespace) -> None:
     if arguments.recipe is not None:
         base = form.read_base(asked, arguments.recipe)
     form.refuse_varied(asked, overrides)
+    instructions, note = form.read_instructions(arguments.instructions) if arguments.instructions else ({}, "")
     rows, seeds = _rows(asked, arguments.models), _seeds(asked, arguments)
     roots = _roots(asked, arguments)
     # Trainings of seconds are mostly Python at work, which keeps one CPU busy.
@@ -51,6 +52,8 @@ def study(arguments: argparse.Namespace) -> None:
             engine=engine,
             command=tuple(runs.command_line()),
             watch=watch,
+            instructions=instructions,
+            instructions_note=note,
         )
         form.check(order)
         load_tensorflow()

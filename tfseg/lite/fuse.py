@@ -10,6 +10,8 @@ What is linear can be multiplied out beforehand, and what commutes can run where
 - Batch norm goes into the convolution before it; or into all those after it, where none pads the map with zeros; or
   becomes a 1x1 depthwise convolution, one operation instead of two.
 - A constant factor goes into the convolution before it.
+- The sum of convolutions of one map, such as depthwise ones with kernels of several sizes, is one convolution with the
+  largest kernel, where that multiplies no more.
 
 One rule multiplies more: groups of less than eight channels are joined to groups of eight, with zeros. Processors
 multiply so many at once anyway: on an AMD EPYC Lighter U-Net @2 becomes 2.4 times faster in 8 bits, @4 1.5 times; with
@@ -37,7 +39,10 @@ def fuse(model: keras.Model) -> keras.Model:
     among them; one that was split becomes NAME_0, NAME_1, ... and NAME_sum.
     """
     graph = Graph(model)
-    rules = (_drop_idle, _fold_norm_back, _fold_norm_forward, _fold_scale, _fuse_pair, _move_down, _split, _broadcast)
+    rules = (
+        _drop_idle, _fold_norm_back, _fold_norm_forward, _fold_scale, _fuse_pair, _move_down, _split, _broadcast,
+        _add_up,
+    )  # fmt: skip
     while any(_sweep(graph, rule) for rule in rules):
         pass
     for name, node in graph.nodes.items():
@@ -177,6 +182,30 @@ def _broadcast(graph: Graph, name: str) -> bool:
         return False
     graph.bypass(name)
     return True
+
+
+def _add_up(graph: Graph, name: str) -> bool:
+    """Convolutions of one map, then their sum: one convolution."""
+    node = graph.nodes[name]
+    if not isinstance(node.layer, layers.Add):
+        return False
+    alone = [source for source in node.inputs if graph.only_consumer(source) == name]
+    convolutions = [source for source in alone if isinstance(graph.nodes[source].layer, kernels.CONVOLUTIONS)]
+    for first in convolutions:
+        above, layer = graph.parent(first), graph.nodes[first].layer
+        same = [other for other in convolutions if graph.parent(other) == above]
+        same = [other for other in same if kernels.adds_up(layer, graph.nodes[other].layer)]
+        parts = [graph.nodes[other].layer for other in same]
+        if len(same) < 2:
+            continue
+        whole = kernels.total(parts, graph.nodes[above].shape)
+        if kernels.multiplications(whole) <= sum(map(kernels.multiplications, parts)):
+            graph.nodes[same[-1]].layer = whole
+            node.inputs = tuple(source for source in node.inputs if source not in same[:-1])
+            if len(node.inputs) == 1:
+                graph.bypass(name)
+            return True
+    return False
 
 
 def _gains_alone(graph: Graph, source: str, concat: str, layer: keras.Layer) -> bool:

@@ -1,6 +1,7 @@
 """A functional Keras network as a table of layers that can be rewritten, called layer by layer, and built again."""
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,8 @@ class Node:
 class Graph:
     """The layers of a network with one input and one output, by name, each after those that it needs.
 
+    A layer that is called several times becomes as many layers with the same numbers: NAME, NAME_2, ...
+
     Attributes:
         nodes: name -> Node.
         input: name of the node of the image.
@@ -39,24 +42,16 @@ class Graph:
         (source,) = model.inputs
         self.nodes: dict[str, Node] = {}
         self.input = source._keras_history.operation.name
-        self.output = target._keras_history.operation.name
         self.model_name = model.name
-        calls: dict[str, Any] = {}
-        waiting = [target]
-        while waiting:
-            tensor = waiting.pop()
-            layer, index, _ = tensor._keras_history
-            call = layer._inbound_nodes[index]
-            if calls.get(layer.name, call) is not call:
-                raise ValueError(f"{layer.name}: a layer that is called twice cannot be rewritten")
-            if layer.name not in calls:
-                calls[layer.name] = call
-                waiting += call.input_tensors
-        for layer in model.layers:  # in the order of the calls
-            if layer.name in calls:
-                call = calls[layer.name]
-                parents = tuple(tensor._keras_history.operation.name for tensor in call.input_tensors)
+        order = {layer.name: place for place, layer in enumerate(model.layers)}
+        names: dict[Any, str] = {}
+        for _, calls in sorted(model._nodes_by_depth.items(), reverse=True):
+            for call in sorted(calls, key=lambda call: order[call.operation.name]):
+                layer = _another(call.operation, self.nodes) if call.operation.name in self.nodes else call.operation
+                names[call] = layer.name
+                parents = tuple(names[_maker(tensor)] for tensor in call.input_tensors)
                 self.nodes[layer.name] = Node(layer, parents, tuple(call.output_tensors[0].shape[1:]))
+        self.output = names[_maker(target)]
 
     def parent(self, name: str) -> str:
         """Return the node whose result `name`, which has one input, takes."""
@@ -120,3 +115,18 @@ class Graph:
         """Build a model of the layers as they are now."""
         image = keras.Input(self.nodes[self.input].shape, name=self.input)
         return keras.Model(image, self.call(image, lambda _, layer, inputs: layer(inputs)), name=self.model_name)
+
+
+def _maker(tensor: Any) -> Any:
+    """Return the call of a layer that a Keras tensor comes from."""
+    layer, index, _ = tensor._keras_history
+    return layer._inbound_nodes[index]
+
+
+def _another(layer: keras.Layer, known: Collection[str]) -> keras.Layer:
+    """Return a layer with the numbers of one that is called once more, and the next name that is free."""
+    name = next(name for count in itertools.count(2) if (name := f"{layer.name}_{count}") not in known)
+    copy = type(layer).from_config(layer.get_config() | {"name": name})
+    copy.build_from_config(layer.get_build_config())
+    copy.set_weights(layer.get_weights())
+    return copy

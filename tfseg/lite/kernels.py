@@ -4,6 +4,7 @@ Of a layer from C to D channels, `kernel` is what Keras stores: (k, k, C / group
 transposed (k, k, D, C). The bias (D,) is zero where the layer has none.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -112,6 +113,34 @@ def product(first: keras.Layer, second: keras.Layer, shape: tuple[int, ...]) -> 
     (point, bias), (_, passed) = weights(second), weights(first)
     kernel, bias = dense(first) @ point[0, 0], passed @ point[0, 0] + bias
     return _conv2d(first, shape, kernel, bias, name=second.name, activation=second.activation)
+
+
+def adds_up(first: keras.Layer, second: keras.Layer) -> bool:
+    """Return whether two convolutions of one map can be one: linear, of a kind, with their taps around each pixel."""
+    if type(first) is not type(second) or isinstance(first, layers.Conv2DTranspose):
+        return False
+    if first.kernel.shape[2:] != second.kernel.shape[2:] or getattr(first, "groups", 1) != getattr(second, "groups", 1):
+        return False
+    return all(
+        is_linear(layer)
+        and layer.padding == "same"
+        and tuple(layer.strides) == tuple(layer.dilation_rate) == (1, 1)
+        and all(side % 2 for side in layer.kernel_size)
+        for layer in (first, second)
+    )
+
+
+def total(convolutions: Sequence[keras.Layer], shape: tuple[int, ...]) -> keras.Layer:
+    """Return the one convolution that gives the sum of what `convolutions`, which add up, give for inputs `shape`."""
+    size = np.max([layer.kernel_size for layer in convolutions], axis=0)
+    kernels, biases = [], []
+    for layer in convolutions:
+        taps, shift = weights(layer)
+        edges = [(int(side) // 2,) * 2 for side in size - layer.kernel_size]
+        kernels.append(np.pad(taps, [*edges, (0, 0), (0, 0)]))
+        biases.append(shift)
+    widest = convolutions[0].get_config() | {"kernel_size": tuple(map(int, size)), "name": convolutions[-1].name}
+    return _same(type(convolutions[0]).from_config(widest), shape, np.sum(kernels, axis=0), np.sum(biases, axis=0))
 
 
 def multiplications(layer: keras.Layer) -> int:

@@ -25,13 +25,14 @@ _SAME_SCALE = frozenset(  # what goes in comes out
         "TRANSPOSE",
     )
 )  # fmt: skip
-_OWN_SCALE = frozenset(("ADD", "CONCATENATION", "MEAN", "MUL", "RELU", "RELU6", "SUB"))
+_OWN_SCALE = frozenset(("ADD", "CONCATENATION", "MEAN", "MUL", "SUB"))  # XNNPACK has no 8-bit ReLU by itself
 _VERSIONS = {  # of the operators' 8-bit forms; of all others 2
     "CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "RESHAPE": 1, "TRANSPOSE_CONV": 3,
 }  # fmt: skip
 _LOWEST, _HIGHEST = -128, 127
 _COARSEST_PRODUCT = 2**7  # steps of the result: XNNPACK refuses a file where a product of steps is 2**8 of them
 _FINEST_PRODUCT = 2**-31  # steps of the result: XNNPACK refuses a convolution where a channel's is finer than 2**-32
+_COARSEST_TERM = 2**7  # steps of a sum: TensorFlow Lite aborts where that of a term is very many of them
 _FINEST_TERM = 2**-9  # of the step of a sum: XNNPACK leaves sums to others where a term is finer than 2**-10
 
 
@@ -201,6 +202,9 @@ def _set_scales(work: _Work, ranges: Mapping[str, tuple[float, float]]) -> None:
             data, weights, *_ = _WEIGHTED[file.kind(op)]
             product = scales[int(op.inputs[data])].step * float(np.abs(file.constant(int(op.inputs[weights]))).max())
             scales[output] = scales[output].at_least(product / _HIGHEST / _COARSEST_PRODUCT)
+        elif file.kind(op) == "ADD":
+            coarsest = max(scales[source].step for source in map(int, op.inputs) if source in scales)
+            scales[output] = scales[output].at_least(coarsest / _COARSEST_TERM)
     for op in reversed(eight_bit):
         kind, result = file.kind(op), scales[int(op.outputs[0])]
         for source in map(int, op.inputs) if kind in ("ADD", "CONCATENATION") else ():

@@ -29,6 +29,11 @@ class Network:
     weights: str = ""
 
 
+_MK_UNETS: dict[str, dict[str, Any]] = {
+    "t": {"widths": (4, 8, 16, 24, 32)},
+    "s": {"widths": (8, 16, 32, 48, 80)},
+}
+
 MODELS: dict[str, Network] = {
     "lite_unet": Network(
         "lite_unet.lite_unet",
@@ -76,6 +81,19 @@ MODELS: dict[str, Network] = {
     ),
     "deeplabv3plus_resnet101": Network(
         "deeplabv3plus.deeplabv3plus_resnet101", 16, "Chen et al., ECCV 2018, arXiv:1802.02611"
+    ),
+    "mk_unet": Network("mk_unet.mk_unet", 32, "Rahman and Marculescu, 2025, arXiv:2509.18493", variants=_MK_UNETS),
+    "mk_unet_relu": Network(
+        "mk_unet.mk_unet_relu", 32, "Rahman and Marculescu, 2025, arXiv:2509.18493", variants=_MK_UNETS
+    ),
+    "cmunext_s": Network("cmunext.cmunext_s", 16, "Tang et al., ISBI 2024, arXiv:2308.01239"),
+    "cmunext_s_relu": Network("cmunext.cmunext_s_relu", 16, "Tang et al., ISBI 2024, arXiv:2308.01239"),
+    "mobile_cmunext": Network("cmunext.mobile_cmunext", 16, "Mobile-CMUNeXt, IEEE YEF-ECE 2025"),
+    "simple_unet": Network(
+        "simple_unet.simple_unet",
+        16,
+        "Yu et al., 2025, arXiv:2506.13415",
+        variants={str(width): {"width": width} for width in (16, 32, 64)},
     ),
 }
 

@@ -6,9 +6,9 @@ Every block takes the name of its place in the network and gives its layers that
 
 from typing import Any
 
-from keras import layers
+from keras import initializers, layers
 
-from tfseg.models.layers import BatchNorm, GroupedConv2D
+from tfseg.models.layers import BatchNorm, DepthwiseConv2D, GroupedConv2D
 
 Tensor = Any
 
@@ -25,6 +25,17 @@ def conv(x: Tensor, width: int, size: int = 3, *, name: str, groups: int = 1, **
     if groups > 1:
         return GroupedConv2D(width, size, groups=groups, **options)(x)
     return layers.Conv2D(width, size, **options)(x)
+
+
+def depthwise(x: Tensor, size: int, *, name: str, use_bias: bool = True) -> Tensor:
+    """Convolve each channel by itself with "same" padding and He initialization over the `size` x `size` taps.
+
+    Keras' own He initialization counts the taps of all channels, as if each result saw them.
+    """
+    initializer = initializers.RandomNormal(stddev=(2 / size**2) ** 0.5)
+    return DepthwiseConv2D(
+        size, padding="same", use_bias=use_bias, depthwise_initializer=initializer, name=name
+    )(x)  # fmt: skip
 
 
 def norm(x: Tensor, *, name: str) -> Tensor:

@@ -1,5 +1,8 @@
 """What a network costs: its parameters and the multiplications of one image."""
 
+import itertools
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -15,19 +18,21 @@ def gmac(model: keras.Model) -> float:
     """Return the multiplications, each with its addition, of one image, in thousand millions.
 
     Convolutions and the matrix products of attention count, as papers count them; norms, activations, pooling, resizing
-    and sums of branches do not. The network has a fixed input size.
+    and sums of branches do not. A layer that is called twice counts twice. The network has a fixed input size.
     """
-    return sum(_macs(layer) for layer in model.layers) / 1e9
+    calls = itertools.chain.from_iterable(model._nodes_by_depth.values())
+    return sum(map(_macs, calls)) / 1e9
 
 
-def _macs(layer: keras.Layer) -> int:
+def _macs(call: Any) -> int:
+    layer, result = call.operation, call.output_tensors[0]
     if isinstance(layer, BatchMatmul):  # (..., n, d) x (..., d, m)
-        return _size(layer.output.shape) * int(layer.input[0].shape[-1])
+        return _size(result.shape) * int(call.input_tensors[0].shape[-1])
     kernel = getattr(layer, "kernel", None)
     if kernel is None:
         return 0
     # A convolution uses each weight once for each pixel of its result, a transposed one for each of its input.
-    pixels = layer.input if isinstance(layer, keras.layers.Conv2DTranspose) else layer.output
+    pixels = call.input_tensors[0] if isinstance(layer, keras.layers.Conv2DTranspose) else result
     return int(np.prod(kernel.shape)) * _size(pixels.shape[:-1])
 
 

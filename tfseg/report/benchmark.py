@@ -9,9 +9,8 @@ from tfseg.bench import result
 from tfseg.bench.result import Cell, milliseconds
 from tfseg.errors import InputError
 from tfseg.report.html import page
-from tfseg.report.markup import Html, chart, element, join, table
-from tfseg.report.pictures import COLOURS
-from tfseg.report.tradeoff import Point, fronts, numbers, tradeoff
+from tfseg.report.markup import Html, element, join, table
+from tfseg.report.tradeoff import Point, captioned, tradeoff
 
 NAME = "benchmark"
 _HEADER = ("file", "device", "delegate", "threads", "median", "p90", "p95", "SD", "load", "first", "memory", "Dice")
@@ -88,21 +87,7 @@ def _picture(points: Sequence[Point], svg: str) -> Html:
         return element(
             "p", "No file here brings a proof of its Dice, or none has a latency: `tfseg convert RUN` makes such files."
         )
-    number, lines = numbers(points), []
-    for device, front in fronts(points).items():
-        standing = (
-            f"{number[point.file]} {point.file} ({milliseconds(point.latency_ms)} ms, {point.dice:.3f})"
-            for point in front
-        )
-        lines.append(element("li", element("strong", device), f": {'; '.join(standing)}"))
-    label = f"Median latency against Dice of {len(points)} pairs of a file and a device."
-    return join(
-        [
-            element("figure", chart(svg, label, name="tradeoff", colours=COLOURS)),
-            element("p", "No other file is at once as fast and as good as these, the Pareto front of each device:"),
-            element("ul", *lines),
-        ]
-    )
+    return captioned(points, svg)
 
 
 def _measurements(cells: Sequence[Cell]) -> Html:

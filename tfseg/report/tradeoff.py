@@ -8,7 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from tfseg.bench.result import milliseconds
 from tfseg.report.curves import FAINT, STYLE, fold_colour, to_svg
+from tfseg.report.markup import Html, chart, element, join
+from tfseg.report.pictures import COLOURS
 
 MARKERS = "osD^vPX*"
 _WIDE = 4  # slowest over fastest, from which the axis is logarithmic
@@ -76,6 +79,25 @@ def tradeoff(points: Sequence[Point], *, mark: str = "") -> str:
         axes.set_ylabel("Dice on patients never seen")
         figure.legend(loc="outside lower center", ncols=2, frameon=False)
         return to_svg(figure, mark)
+
+
+def captioned(points: Sequence[Point], svg: str) -> Html:
+    """Return the picture of `tradeoff` as a figure of a page, and the numbered front of each device in words."""
+    number, lines = numbers(points), []
+    for device, front in fronts(points).items():
+        standing = (
+            f"{number[point.file]} {point.file} ({milliseconds(point.latency_ms)} ms, {point.dice:.3f})"
+            for point in front
+        )
+        lines.append(element("li", element("strong", device), f": {'; '.join(standing)}"))
+    label = f"Median latency against Dice of {len(points)} pairs of a file and a device."
+    return join(
+        [
+            element("figure", chart(svg, label, name="tradeoff", colours=COLOURS)),
+            element("p", "No other file is at once as fast and as good as these, the Pareto front of each device:"),
+            element("ul", *lines),
+        ]
+    )
 
 
 def _number(axes: Axes, front: Sequence[Point], number: Mapping[str, int]) -> None:

@@ -29,6 +29,19 @@ _TUNED: dict[str, Any] = {
 _KEPT = "k folds, where the paper has one split; the epoch with the lowest validation loss is kept"
 _QUICK: dict[str, Any] = {"image_size": 32, "folds": 2, "epochs": 2}
 
+# Rows of the study of small networks, each in the form that ships, beside the U-Net that they are measured against.
+_TINY = (
+    "unet",
+    "cmunext_s_relu",
+    "mk_unet_relu",
+    "mk_unet_relu@s",
+    "mk_unet_relu@t",
+    "mobile_cmunext",
+    "simple_unet@64",
+    "simple_unet@32",
+    "simple_unet@16",
+)
+
 
 def _networks(*names: str) -> tuple[Row, ...]:
     return tuple(Row(name=name, keys={"model": name}) for name in names)
@@ -144,6 +157,30 @@ STUDIES: dict[str, Study] = {
             quick=_QUICK | {"batch_size": 8},
             ships=True,
             departures="k folds, where the paper has one split; weight decay 0.01, which the paper does not name",
+        ),
+        Study(
+            name="tiny",
+            title="Small networks",
+            datasets=("usgra",),
+            recipe={
+                "channels": 1,
+                "image_size": 128,
+                "folds": 5,
+                "epochs": 80,
+                "batch_size": 8,
+                "loss": "dice_bce",
+                "optimizer": "adam",
+                "learning_rate": 1e-3,
+                "schedule": "cosine",
+                "ema": 0.99,
+                "augment": "probe",
+            },
+            rows=_networks(*_TINY),
+            columns=("int8_dice", "int8_loss", "parameters", "gmac", "latency", "instructions"),
+            seeds=1,
+            quick=_QUICK,
+            ships=True,
+            departures="one recipe for all networks; the forms that ship",
         ),
         Study(
             name="liver",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import json
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from importlib import resources
@@ -90,6 +91,8 @@ class Order:
         engine: what runs the trainings.
         command: how to say this again, for provenance.
         watch: told how far the work is.
+        instructions: that the int8 file of a network takes on an Arm CPU, by the network's name.
+        instructions_note: what they were counted on, in words.
     """
 
     study: Study
@@ -103,6 +106,8 @@ class Order:
     engine: Engine
     command: tuple[str, ...]
     watch: Watch
+    instructions: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    instructions_note: str = ""
 
     def recipe(self, row: Row, dataset: str, seed: int) -> Recipe:
         """Return the recipe of one run: the study's keys (or a file's), then the row's, those of --quick, and --set."""
@@ -144,9 +149,26 @@ def refuse_varied(study: Study, keys: Iterable[str]) -> None:
             raise InputError(f"--set {key}: a study has its own ways: --dataset, --seeds, and the files of its table")
 
 
+def read_instructions(path: Path) -> tuple[dict[str, int], str]:
+    """Return the instructions by network of a file of tools/bench/arm.py, and what they were counted on, in words.
+
+    Raises:
+        InputError: there is no such file, or it is another's.
+    """
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        counts = {row["name"]: row["tfseg"]["instructions"] for row in kept["networks"] if row["tfseg"]}
+        size, cpu = kept["settings"]["image_size"], kept["settings"]["cpu"]
+    except OSError as error:
+        raise InputError(f"{path}: cannot read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: is not a file of instructions; tools/bench/arm.py --out writes one") from error
+    return counts, f"Instructions: of one {size}x{size} image on an emulated {cpu}, counted on random weights."
+
+
 def refuse_foreign(out: Path) -> None:
     """Raise InputError where `out` holds something that no study left there."""
-    ours = {"runs", "latency", "cascade", "study.json", "table.md", "table.csv", "study.html", runs.LOCK}
+    ours = {"runs", "latency", "cascade", "study.json", "table.md", "table.csv", "study.html", "study.svg", runs.LOCK}
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is no folder; choose another --out")
     foreign = [path.name for path in out.iterdir() if path.name not in ours] if out.exists() else []

@@ -11,12 +11,13 @@ from tfseg import runs
 from tfseg.bench.result import milliseconds
 from tfseg.report import markup
 from tfseg.report.html import page
-from tfseg.report.markup import element, join
+from tfseg.report.markup import Html, element, join
 from tfseg.report.pictures import training
 from tfseg.report.record import read_record
+from tfseg.report.tradeoff import Point, captioned, tradeoff
 from tfseg.summary import Table
 
-STUDY, MARKDOWN, CSV, PAGE = "study.json", "table.md", "table.csv", "study.html"
+STUDY, MARKDOWN, CSV, PAGE, PICTURE = "study.json", "table.md", "table.csv", "study.html", "study.svg"
 NOT_PUBLISHED = "–"
 CAUTION = (
     "PHANTOM: images of this study were simulated by a computer. The numbers show that the software works; "
@@ -83,6 +84,7 @@ COLUMNS: dict[str, Column] = {
     "int8_loss": Column(heading="int8 less fp32", text=_score(4)),
     "latency": Column(heading="int8, ms", text=_latency),
     "fps": Column(heading="FPS", text=_fps),
+    "instructions": Column(heading="int8 on Arm, million instructions", text=lambda value: f"{value / 1e6:,.0f}"),
 }
 
 
@@ -109,8 +111,11 @@ def table(study: Mapping[str, Any]) -> Table:
 
 
 def write(study: Mapping[str, Any], folder: Path) -> Table:
-    """Write study.json, table.md, table.csv and study.html into the study's folder, and return the table."""
-    shown = table(study)
+    """Write study.json, table.md, table.csv, study.html and, where files were timed, study.svg; return the table."""
+    shown, found = table(study), points(study)
+    svg = tradeoff(found, mark="PHANTOM" if study["phantom"] else "") if found else ""
+    if svg:
+        runs.write_whole(folder / PICTURE, svg)
     runs.write_json(folder / STUDY, study)
     runs.write_whole(folder / MARKDOWN, markdown(shown))
     text = io.StringIO()
@@ -118,8 +123,21 @@ def write(study: Mapping[str, Any], folder: Path) -> Table:
         [("PHANTOM" if study["phantom"] else "", *shown.header[1:]), *shown.rows]
     )
     runs.write_whole(folder / CSV, text.getvalue())
-    runs.write_whole(folder / PAGE, _page(study, shown, folder))
+    runs.write_whole(folder / PAGE, _page(study, shown, folder, captioned(found, svg) if svg else join([])))
     return shown
+
+
+def points(study: Mapping[str, Any]) -> list[Point]:
+    """Return the latency and the Dice of each row's int8 file, where it has both."""
+    several = len({row["data"] for row in study["rows"]}) > 1
+    found = []
+    for row in study["rows"]:
+        latency, dice = (row["ours"].get(name, {}) for name in ("latency", "int8_dice"))
+        if latency.get("median_ms") is not None and dice.get("mean") is not None:
+            device = f"{study['cpu']}, {row['data']}" if several else study["cpu"]
+            point = Point(file=row["name"], device=device, latency_ms=latency["median_ms"], dice=dice["mean"])
+            found.append(point)
+    return found
 
 
 def markdown(shown: Table) -> str:
@@ -149,6 +167,8 @@ def _note(study: Mapping[str, Any], published: bool) -> str:
         words.append("Differences are paired, image by image, with the 95 % interval over patients.")
     if "latency" in study["columns"]:
         words.append(f"Latency: median of one thread of {study['cpu']}; ~: unsteady, the machine was busy.")
+    if "instructions" in study["columns"] and any("instructions" in row["ours"] for row in study["rows"]):
+        words.append(study["instructions"])
     if published:
         about = study["published"]
         words.append(f"Published: {about['source']}; {about['data']}: compare orders, not values.")
@@ -159,7 +179,7 @@ def _note(study: Mapping[str, Any], published: bool) -> str:
     return " ".join(words)
 
 
-def _page(study: Mapping[str, Any], shown: Table, folder: Path) -> str:
+def _page(study: Mapping[str, Any], shown: Table, folder: Path, picture: Html) -> str:
     whole = markup.table(shown.title, shown.header, shown.rows)
     links = (
         element(
@@ -171,6 +191,7 @@ def _page(study: Mapping[str, Any], shown: Table, folder: Path) -> str:
     curves = training(read_record(folder / study["rows"][0]["runs"][0])) if study["curves"] else ""
     sections = [
         ("Results", join([whole, element("p", shown.note)])),
+        ("Latency of the int8 files against their Dice", picture),
         ("Curves of the first run", join([curves])),
         ("Runs", element("ul", *links)),
         ("What was run", element("pre", " ".join(study["command"]))),

@@ -53,7 +53,9 @@ def run_rows(order: Order) -> dict[str, Any]:
             "data": line.dataset,
             "phantom": order.sources[line.dataset].phantom,
             "published": dict(form.published_row(published, line.dataset, line.row)),
-            "ours": _ours(line, by_run, first[line.dataset]) | latencies.get(line.plans[0].run, {}),
+            "ours": _ours(line, by_run, first[line.dataset])
+            | latencies.get(line.plans[0].run, {})
+            | _instructions(order, line),
             "runs": [str(plan.run.relative_to(order.out)) for plan in line.plans],
         }
         for line in lines
@@ -63,6 +65,7 @@ def run_rows(order: Order) -> dict[str, Any]:
         "image_size": sorted({plan.recipe.image_size for plan in plans}),
         "folds": sorted({plan.recipe.folds for plan in plans}),
         "published": {key: published[key] for key in ("source", "data")},
+        "instructions": order.instructions_note,
         "rows": rows,
     }
 
@@ -85,6 +88,11 @@ def about(order: Order) -> dict[str, Any]:
         "data": {name: source.about() for name, source in order.sources.items()},
         "cpu": machine.this().cpu,
     } | {key: kept[key] for key in ("command", "versions", "git_commit", "host")}
+
+
+def _instructions(order: Order, line: Line) -> dict[str, int]:
+    model = line.plans[0].recipe.model
+    return {"instructions": order.instructions[model]} if model in order.instructions else {}
 
 
 def _lines(order: Order) -> list[Line]:
