@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from tfseg.metrics import METRICS, Row
-from tfseg.summary import bootstrap_interval, comparison_table, fold_tables, summarise
+from tfseg.summary import bootstrap_interval, summarise
+from tfseg.tables import comparison_table, fold_tables
 
 COUNTS = {("keras", "nerve"): {"tp": 10, "fp": 2, "fn": 3, "tn": 85}}
 NERVE = {"name": "nerve", "phantom": False}

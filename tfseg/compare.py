@@ -9,7 +9,8 @@ from typing import Any
 from tfseg import runs
 from tfseg.errors import InputError
 from tfseg.metrics import HOLDOUT, Row, read_rows
-from tfseg.summary import Table, paired_difference
+from tfseg.summary import paired_difference
+from tfseg.tables import Table
 
 KERAS = "keras"
 

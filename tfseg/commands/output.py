@@ -5,7 +5,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tfseg.summary import Table
+    from tfseg.tables import Table
 
 
 def say(text: str) -> None:
@@ -25,7 +25,7 @@ def print_table(table: "Table") -> None:
 
 
 def print_summary(summary: dict[str, Any], *, as_json: bool, comparison_only: bool = False) -> None:
-    from tfseg.summary import comparison_table, fold_tables
+    from tfseg.tables import comparison_table, fold_tables
 
     if as_json:
         print(json.dumps(summary, indent=2))

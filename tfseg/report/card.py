@@ -18,7 +18,7 @@ from tfseg.report.html import PHANTOM
 from tfseg.report.markdown import code, escaped, line, points, table, titled
 from tfseg.report.record import Record, read_record
 from tfseg.report.strata import strata_table
-from tfseg.summary import comparison_table, fold_tables
+from tfseg.tables import comparison_table, fold_tables
 
 NAME = "MODEL_CARD.md"
 _SEAL = re.compile(r"<!-- tfseg card ([0-9a-f]{64}) -->\n\Z")

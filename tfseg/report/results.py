@@ -7,7 +7,7 @@ from typing import Any
 from tfseg.metrics import HOLDOUT, Row
 from tfseg.report.markup import Html, element, join, table
 from tfseg.report.record import Record
-from tfseg.summary import comparison_table, fold_tables
+from tfseg.tables import comparison_table, fold_tables
 
 MEASURES = {
     "dice": ("Dice", "overlap of the two outlines: 1 is the same area, 0 is none shared"),

@@ -7,7 +7,8 @@ import numpy as np
 
 from tfseg.metrics import Row
 from tfseg.report.results import number
-from tfseg.summary import Table, bootstrap_interval
+from tfseg.summary import bootstrap_interval
+from tfseg.tables import Table
 
 _MEASURES = {"dice": "Dice", "iou": "IoU", "sensitivity": "Sensitivity", "hausdorff95": "HD95"}
 

@@ -1,0 +1,104 @@
+"""Tables to be printed, and those that say what summary.json holds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tfseg.metrics import HOLDOUT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table to be printed: one text a cell, as many in each row as in the header."""
+
+    title: str
+    note: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def fold_tables(summary: Mapping[str, Any]) -> list[Table]:
+    """Return one table a file and class from the content of summary.json: a row a fold, and one for all.
+
+    The last row gives mean ± standard deviation over folds [95 % interval over patients]. A title starts with
+    "PHANTOM" where the data are generated.
+    """
+    unit = summary["hausdorff_unit"]
+    mark = "PHANTOM " if summary["data"]["phantom"] else ""
+    parts = [(summary["files"], ""), (summary.get(HOLDOUT, {}), ", hold-out")]
+    return [
+        _table(f"{mark}{summary['data']['name']}: {name}, {file}{where}", entry, unit)
+        for files, where in parts
+        for file, by_class in files.items()
+        for name, entry in by_class.items()
+    ]
+
+
+def comparison_table(summary: Mapping[str, Any]) -> Table | None:
+    """Return one table of all files side by side, with their paired differences; None where only one was scored."""
+    if "comparisons" not in summary:
+        return None
+    rows = []
+    for name in summary["classes"]:
+        for file, by_class in summary["files"].items():
+            entry = by_class[name]
+            scores = (_with_spread(entry[metric], metric) for metric in ("dice", "hausdorff95"))
+            paired = summary["comparisons"].get(file, {}).get(name)
+            rows.append((name, file, *scores, *(_paired(paired) if paired else ("", "", ""))))
+    first = next(iter(summary["files"]))
+    return Table(
+        title=f"{'PHANTOM ' if summary['data']['phantom'] else ''}{summary['data']['name']}: the files that ship",
+        note=(
+            f"Difference: Dice less that of {first} on the same images, with its 95 % interval over patients. "
+            "Flipped: images that one of the two leaves empty and the other does not."
+        ),
+        header=("class", "file", "Dice", f"HD95 ({summary['hausdorff_unit']})", "difference", "worst image", "flipped"),
+        rows=tuple(rows),
+    )
+
+
+_HEADINGS = {
+    "dice": "Dice",
+    "iou": "IoU",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "accuracy": "Accuracy",
+    "precision": "Precision",
+    "efficiency": "Efficiency",
+    "hausdorff95": "HD95",
+}
+_UNDEFINED = "n/a"
+
+
+def _paired(paired: Mapping[str, Any]) -> tuple[str, str, str]:
+    dice = paired["dice"]
+    interval = "" if dice["low"] is None else f" [{dice['low']:+.4f}, {dice['high']:+.4f}]"
+    mean = _UNDEFINED if dice["mean"] is None else f"{dice['mean']:+.4f}"
+    return f"{mean}{interval}", f"{paired['worst']:+.3f}", f"{paired['flipped']} of {paired['images']}"
+
+
+def _table(title: str, entry: Mapping[str, Any], unit: str) -> Table:
+    measured = entry["hausdorff95"]["count"]
+    note = (
+        f"{entry['truth_empty']:.0%} of the true and {entry['prediction_empty']:.0%} of the predicted masks are empty. "
+        f"HD95 is over {measured} of {entry['images']} images: where exactly one of the two is empty there is none."
+    )
+    folds = [
+        (fold, str(images), *(_number(entry[metric]["folds"][fold], metric) for metric in _HEADINGS))
+        for fold, images in entry["fold_images"].items()
+    ]
+    total = ("all", str(entry["images"]), *(_with_spread(entry[metric], metric) for metric in _HEADINGS))
+    headings = [f"{text} ({unit})" if metric == "hausdorff95" else text for metric, text in _HEADINGS.items()]
+    return Table(title=title, note=note, header=("fold", "n", *headings), rows=(*folds, total))
+
+
+def _with_spread(statistics: Mapping[str, Any], metric: str) -> str:
+    mean, spread, low, high = (_number(statistics[key], metric) for key in ("mean", "sd_folds", "low", "high"))
+    text = mean if statistics["sd_folds"] is None else f"{mean} ± {spread}"
+    return text if statistics["low"] is None else f"{text} [{low}, {high}]"
+
+
+def _number(value: float | None, metric: str) -> str:
+    if value is None:
+        return _UNDEFINED
+    return f"{value:.1f}" if metric == "hausdorff95" else f"{value:.3f}"
