@@ -8,7 +8,7 @@ import pytest
 
 from tfseg.metrics import METRICS, Row
 from tfseg.summary import bootstrap_interval, summarise
-from tfseg.tables import comparison_table, fold_tables
+from tfseg.tables import comparison_table, fold_tables, measure_tables
 
 COUNTS = {("keras", "nerve"): {"tp": 10, "fp": 2, "fn": 3, "tn": 85}}
 NERVE = {"name": "nerve", "phantom": False}
@@ -216,3 +216,44 @@ def test_the_table_reads_the_file_as_it_reads_the_summary():
 def test_phantoms_are_marked():
     (table,) = fold_tables(summary_of([row(*ROWS[0])], data={"name": "nerve", "phantom": True}))
     assert table.title == "PHANTOM nerve: nerve, keras"
+
+
+def measured(true, predicted, **more):
+    """A row's columns of an area of mm² and a circumference of a tenth of it."""
+    areas = {"true_area": true, "predicted_area": predicted}
+    return areas | {"true_circumference": true / 10, "predicted_circumference": predicted / 10} | more
+
+
+def test_measures_are_compared_where_both_are_drawn():
+    values = {
+        "a": measured(100.0, 110.0, listed_circumference=9.0),
+        "b": measured(200.0, 190.0, listed_circumference=19.0),
+        "c": measured(300.0, 330.0, listed_circumference=29.0),
+        "d": measured(400.0, 0.0, prediction_empty=True),  # missed: counted among the misses, no error of 400
+    }
+    summary = summary_of([row(*one, **values[one[0]]) for one in ROWS])
+    found = summary["files"]["keras"]["nerve"]["measures"]
+    assert list(found) == ["area", "circumference", "listed_circumference"]  # no diameter was measured
+    # Errors 10, -10 and 30: their mean is 10 and their standard deviation 20.
+    assert found["area"] == pytest.approx(
+        {"count": 3, "reference": 200, "error": 10, "absolute_error": 50 / 3, "low": 10 - 39.2, "high": 10 + 39.2}
+    )
+    assert found["listed_circumference"]["error"] == pytest.approx(2)  # 11 - 9, 19 - 19, 33 - 29
+    assert found["listed_circumference"]["annotated_error"] == pytest.approx(1)
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+    (table,) = measure_tables(summary | {"hausdorff_unit": "mm"})
+    assert table.title == "nerve: measures"
+    assert table.rows[0] == ("nerve", "keras", "area (mm²)", "3", "200.0", "+10.0", "16.7", "-29.2 to +49.2")
+    assert table.rows[2][2:6] == ("circumference, against the table (mm)", "3", "19.00", "+2.00")
+    assert "is +1.00 mm off it" in table.note
+    assert {len(cells) for cells in table.rows} == {len(table.header)}
+
+
+def test_rows_without_measures_have_no_table():
+    summary = summary_of([row(*values) for values in ROWS])
+    assert "measures" not in summary["files"]["keras"]["nerve"]
+    assert measure_tables(summary) == []
+    missed = [row(*values, **measured(100.0, 0.0, prediction_empty=True)) for values in ROWS]
+    (table,) = measure_tables(summary_of(missed))
+    assert table.rows[0] == ("nerve", "keras", "area (px²)", "0", "n/a", "n/a", "n/a", "n/a")
+    assert "table" not in table.note

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tfseg.measures import MEASURES, agreement
 from tfseg.metrics import HOLDOUT, METRICS, Row
 from tfseg.runs import SCHEMA
 
@@ -30,6 +31,10 @@ def summarise(
     many images entered, for an undefined Hausdorff distance stays out; and the mean of each fold. What cannot be said
     is None: the mean of no image, the spread of fewer than two folds, the interval of fewer than two patients. The
     data set "nerve" has "kaggle_score" too: the mean Dice, where an empty prediction of an empty truth is worth 1.
+
+    "measures" holds, for each of `MEASURES` that the rows have, the `agreement` of what was drawn with the truth, over
+    the images where neither is empty, in `hausdorff_unit`; "listed_circumference" that of the drawn circumference with
+    the one that the data set's table lists, and "annotated_error", the mean error of the annotation's own.
 
     Where the images were scored by more than one file, "comparisons" holds what `paired_difference` says of each later
     file against the first, by file and class.
@@ -162,7 +167,29 @@ def _of_class(
         **({} if confusion is None else {"confusion": dict(confusion[file, name])}),
         **metrics,
         **({"kaggle_score": metrics["dice"]} if dataset == "nerve" else {}),
+        **({"measures": measures} if (measures := _measures(rows)) else {}),
     }
+
+
+def _measures(rows: Sequence[Row]) -> dict[str, Any]:
+    """How far the measures of what was drawn are from those of the truth; of none where truths were not measured."""
+    shown = [row for row in rows if not row.truth_empty]
+    drawn = [row for row in shown if not row.prediction_empty]
+
+    def measured(prefix: str, name: str) -> list[float]:
+        return [getattr(row, f"{prefix}_{name}") for row in drawn]
+
+    found = {
+        name: agreement(measured("predicted", name), measured("true", name))
+        for name in MEASURES
+        if any(not math.isnan(getattr(row, f"true_{name}")) for row in shown)
+    }
+    if any(not math.isnan(row.listed_circumference) for row in shown):
+        listed = measured("listed", "circumference")
+        found["listed_circumference"] = agreement(measured("predicted", "circumference"), listed) | {
+            "annotated_error": agreement(measured("true", "circumference"), listed)["error"]
+        }
+    return found
 
 
 def _refuse_repeats(rows: Sequence[Row]) -> None:

@@ -34,6 +34,60 @@ def fold_tables(summary: Mapping[str, Any]) -> list[Table]:
     ]
 
 
+def measure_tables(summary: Mapping[str, Any]) -> list[Table]:
+    """Return one table for the folds and one for the hold-out of how far areas, diameters and circumferences are off.
+
+    None where no mask was measured: of volumes, and in summaries of versions that did not measure.
+    """
+    unit = summary["hausdorff_unit"]
+    mark = "PHANTOM " if summary["data"]["phantom"] else ""
+    found = []
+    for files, where in ((summary["files"], ""), (summary.get(HOLDOUT, {}), ", hold-out")):
+        entries = [
+            (name, file, measure, entry)
+            for file, by_class in files.items()
+            for name, scores in by_class.items()
+            for measure, entry in scores.get("measures", {}).items()
+        ]
+        if entries:
+            annotated = [entry["annotated_error"] for *_, entry in entries if "annotated_error" in entry]
+            found.append(
+                Table(
+                    title=f"{mark}{summary['data']['name']}: measures{where}",
+                    note=_measure_note(annotated, unit),
+                    header=("class", "file", "measure", "n", "true mean", "mean error", "absolute", "95 % limits"),
+                    rows=tuple(_measure_row(*entry, unit) for entry in entries),
+                )
+            )
+    return found
+
+
+def _measure_row(name: str, file: str, measure: str, entry: Mapping[str, Any], unit: str) -> tuple[str, ...]:
+    label, power = _MEASURES[measure]
+    digits = 2 if unit == "mm" and not power else 1
+
+    def text(value: float | None, sign: str = "") -> str:
+        return _UNDEFINED if value is None else f"{value:{sign}.{digits}f}"
+
+    limits = _UNDEFINED if entry["low"] is None else f"{text(entry['low'], '+')} to {text(entry['high'], '+')}"
+    errors = text(entry["error"], "+"), text(entry["absolute_error"]), limits
+    return (name, file, f"{label} ({unit}{power})", str(entry["count"]), text(entry["reference"]), *errors)
+
+
+def _measure_note(annotated: list[float | None], unit: str) -> str:
+    note = (
+        "Over the n images in which the class is both annotated and drawn. Mean error: drawn less true; absolute: its "
+        "mean size; 95 % limits of agreement: mean error ± 1.96 standard deviations (Bland and Altman). Diameters and "
+        "circumference are those of the largest connected area."
+    )
+    if not annotated or annotated[0] is None:
+        return note
+    return (
+        f"{note} Against the table: the circumference that the data set lists; that of the annotated masks themselves, "
+        f"which hold the annotator's line, is {annotated[0]:+.2f} {unit} off it."
+    )
+
+
 def comparison_table(summary: Mapping[str, Any]) -> Table | None:
     """Return one table of all files side by side, with their paired differences; None where only one was scored."""
     if "comparisons" not in summary:
@@ -66,6 +120,13 @@ _HEADINGS = {
     "precision": "Precision",
     "efficiency": "Efficiency",
     "hausdorff95": "HD95",
+}
+_MEASURES = {  # name in summary.json -> label, and power of the unit
+    "area": ("area", "²"),
+    "longest_diameter": ("longest diameter", ""),
+    "diameter_across": ("diameter across it", ""),
+    "circumference": ("circumference of the ellipse", ""),
+    "listed_circumference": ("circumference, against the table", ""),
 }
 _UNDEFINED = "n/a"
 

@@ -82,6 +82,10 @@ def test_the_scores_are_those_of_the_summary(run_of_two_files):
     paired = summary["comparisons"]["int8"]["nerve"]
     assert losses[2][4].startswith(f"{paired['dice']['mean']:+.4f} [{paired['dice']['low']:+.4f}, ")
     assert losses[2][6] == f"{paired['flipped']} of 60"
+    (measures,) = found["Areas, diameters and circumferences"]
+    area = summary["files"]["int8"]["nerve"]["measures"]["area"]
+    assert measures[4][:4] == ["nerve", "int8", "area (px²)", str(area["count"])]
+    assert float(measures[4][5]) == round(area["error"], 1)
 
 
 def test_strata_are_scored_apart(bare_run):

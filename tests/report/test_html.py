@@ -125,6 +125,16 @@ def test_tables_have_headers(report):
     assert len([tag for tag, _ in page.tags if tag == "caption"]) == len(page.tables)
 
 
+def test_errors_of_measures_are_those_of_the_summary(report):
+    run, text = report
+    measures = json.loads((run / runs.SUMMARY).read_text())["files"]["keras"]["nerve"]["measures"]
+    assert list(measures) == ["area", "longest_diameter", "diameter_across"]
+    (shown,) = (rows for rows in Page(text).tables if rows[0][:3] == ["class", "file", "measure"])
+    for cells, entry in zip(shown[1:], measures.values(), strict=True):
+        values = f"{entry['reference']:.1f}", f"{entry['error']:+.1f}", f"{entry['absolute_error']:.1f}"
+        assert cells[3:] == [str(entry["count"]), *values, f"{entry['low']:+.1f} to {entry['high']:+.1f}"]
+
+
 def test_numbers_are_those_of_the_summary(report):
     run, text = report
     entry = json.loads((run / runs.SUMMARY).read_text())["files"]["keras"]["nerve"]

@@ -25,11 +25,12 @@ def print_table(table: "Table") -> None:
 
 
 def print_summary(summary: dict[str, Any], *, as_json: bool, comparison_only: bool = False) -> None:
-    from tfseg.tables import comparison_table, fold_tables
+    from tfseg.tables import comparison_table, fold_tables, measure_tables
 
     if as_json:
         print(json.dumps(summary, indent=2))
         return
     comparison = comparison_table(summary)
-    for table in [*([] if comparison_only else fold_tables(summary)), *([comparison] if comparison else [])]:
+    scores = [] if comparison_only else [*fold_tables(summary), *measure_tables(summary)]
+    for table in [*scores, *([comparison] if comparison else [])]:
         print_table(table)

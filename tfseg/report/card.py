@@ -18,7 +18,7 @@ from tfseg.report.html import PHANTOM
 from tfseg.report.markdown import code, escaped, line, points, table, titled
 from tfseg.report.record import Record, read_record
 from tfseg.report.strata import strata_table
-from tfseg.tables import comparison_table, fold_tables
+from tfseg.tables import comparison_table, fold_tables, measure_tables
 
 NAME = "MODEL_CARD.md"
 _SEAL = re.compile(r"<!-- tfseg card ([0-9a-f]{64}) -->\n\Z")
@@ -78,6 +78,7 @@ def _sections(record: Record, benchmarks: Sequence[Path]) -> list[tuple[str, str
         ("Intended use", points(_use(record))),
         ("Data", _data(record)),
         ("Folds", "\n".join(titled(folds) for folds in fold_tables(record.summary))),
+        ("Areas, diameters and circumferences", "\n".join(map(titled, measure_tables(record.summary)))),
         ("Scores by stratum", _strata(record)),
         ("What the files lose", _losses(record)),
         ("Latency", _latency(files, benchmarks)),

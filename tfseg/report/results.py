@@ -7,7 +7,7 @@ from typing import Any
 from tfseg.metrics import HOLDOUT, Row
 from tfseg.report.markup import Html, element, join, table
 from tfseg.report.record import Record
-from tfseg.tables import comparison_table, fold_tables
+from tfseg.tables import comparison_table, fold_tables, measure_tables
 
 MEASURES = {
     "dice": ("Dice", "overlap of the two outlines: 1 is the same area, 0 is none shared"),
@@ -94,6 +94,8 @@ def scores(record: Record) -> Html:
             )
         )
         parts.append(element("p", folds.note, class_="note"))
+    for measures in measure_tables(record.summary):
+        parts += [table(measures.title, measures.header, measures.rows), element("p", measures.note, class_="note")]
     return join(parts)
 
 
