@@ -1,5 +1,6 @@
 """Summaries of a few rows whose means one can take in the head, and the bootstrap against a slow loop."""
 
+import dataclasses
 import json
 import math
 
@@ -8,7 +9,7 @@ import pytest
 
 from tfseg.metrics import METRICS, Row
 from tfseg.summary import bootstrap_interval, summarise
-from tfseg.tables import comparison_table, fold_tables, measure_tables
+from tfseg.tables import EARLIER_RULE, comparison_table, fold_tables, measure_tables
 
 COUNTS = {("keras", "nerve"): {"tp": 10, "fp": 2, "fn": 3, "tn": 85}}
 NERVE = {"name": "nerve", "phantom": False}
@@ -40,9 +41,9 @@ def test_the_mean_is_over_images_and_the_spread_over_folds():
 
 def test_the_form_is_that_of_summary_json():
     summary = summary_of([row(*values) for values in ROWS])
-    assert list(summary) == ["schema", "data", "classes", "hausdorff_unit", "files"]
+    assert list(summary) == ["schema", "data", "classes", "hausdorff_unit", "rule", "files"]
     assert (summary["schema"], summary["data"], summary["classes"]) == (1, NERVE, ["nerve"])
-    shares = ["images", "fold_images", "truth_empty", "prediction_empty", "confusion"]
+    shares = ["images", "fold_images", "truth_empty", "prediction_empty", "missed", "false_alarms", "confusion"]
     assert list(summary["files"]["keras"]["nerve"]) == [*shares, *METRICS, "kaggle_score"]
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
 
@@ -194,14 +195,17 @@ def test_the_table_has_a_row_a_fold_and_one_for_all():
     (table,) = fold_tables(summary_of(rows, resamples=200))
     assert table.title == "nerve: nerve, keras"
     assert table.header[:3] == ("fold", "n", "Dice")
-    assert table.header[-1] == "HD95 (px)"
-    assert table.rows[0] == ("0", "3", *["0.400"] * 7, "3.0")
-    assert table.rows[1] == ("1", "1", *["0.800"] * 7, "12.0")
+    assert table.header[-3:] == ("HD95 (px)", "missed", "false alarms")
+    assert table.header[4] == "Sensitivity"
+    assert table.rows[0][:5] == ("0", "3", "0.400", "0.400", "0.400")  # sensitivity: of 0.2 and 0.6
+    assert table.rows[0][-3:] == ("3.0", "0 of 2", "1 of 1")
+    assert table.rows[1] == ("1", "1", *["0.800"] * 7, "12.0", "0 of 1", "0 of 0")
     assert table.rows[2][:2] == ("all", "4")
     assert table.rows[2][2].startswith("0.500 ± 0.283 [")
-    assert table.rows[2][-1].startswith("6.0 ± 6.4 [")
+    assert table.rows[2][-3].startswith("6.0 ± 6.4 [")
+    assert table.rows[2][-2:] == ("0 of 3", "1 of 1")
     assert "25% of the true and 0% of the predicted masks are empty" in table.note
-    assert "3 of 4 images" in table.note
+    assert "images that show the class" in table.note
     assert {len(cells) for cells in table.rows} == {len(table.header)}
 
 
@@ -210,7 +214,34 @@ def test_the_table_reads_the_file_as_it_reads_the_summary():
     summary = summary_of(rows)
     (table,) = fold_tables(json.loads(json.dumps(summary)))
     assert [table] == fold_tables(summary)
-    assert [cells[-1] for cells in table.rows] == ["n/a", "n/a", "n/a"]
+    assert [cells[-3] for cells in table.rows] == ["n/a", "n/a", "n/a"]
+
+
+def test_a_network_that_never_draws_has_neither_distance_nor_sensitivity():
+    # One of four images shows the nerve; nothing is drawn anywhere: the measures of each image are those of `score`.
+    right = {"hausdorff95": 0.0, "truth_empty": True, "prediction_empty": True}
+    missed = {"hausdorff95": math.nan, "prediction_empty": True}
+    rows = [row(*one, dice) for one, dice in zip([values[:3] for values in ROWS], (1.0, 1.0, 1.0, 0.0), strict=True)]
+    rows = [dataclasses.replace(one, **(missed if one.image == "d" else right)) for one in rows]
+    summary = summary_of(rows)
+    nerve = summary["files"]["keras"]["nerve"]
+    assert summary["rule"] == "shown"
+    assert (nerve["hausdorff95"]["mean"], nerve["hausdorff95"]["count"]) == (None, 0)
+    assert (nerve["sensitivity"]["mean"], nerve["sensitivity"]["count"]) == (0, 1)
+    assert nerve["dice"]["mean"] == 0.75  # the share of empty truths, as the challenge of 2016 has it
+    assert nerve["missed"] == {"count": 1, "of": 1, "folds": {"0": [0, 0], "1": [1, 1]}}
+    assert nerve["false_alarms"] == {"count": 0, "of": 3, "folds": {"0": [0, 3], "1": [0, 0]}}
+
+
+def test_a_summary_of_the_earlier_rule_says_so():
+    summary = summary_of([row(*values) for values in ROWS])
+    del summary["rule"]
+    for name in ("missed", "false_alarms"):
+        del summary["files"]["keras"]["nerve"][name]
+    (table,) = fold_tables(summary)
+    assert table.header[-1] == "HD95 (px)"
+    assert table.note.endswith(EARLIER_RULE)
+    assert {len(cells) for cells in table.rows} == {len(table.header)}
 
 
 def test_phantoms_are_marked():

@@ -10,6 +10,8 @@ from tfseg.measures import MEASURES, agreement
 from tfseg.metrics import HOLDOUT, METRICS, Row
 from tfseg.runs import SCHEMA
 
+RULE = "shown"  # in summary.json: sensitivity and distances are means over images that show the class
+OF_SHOWN = ("sensitivity", "hausdorff95")
 Confusion = Mapping[tuple[str, str], Mapping[str, int]]  # (file, class) -> {"tp": , "fp": , "fn": , "tn": } in pixels
 
 
@@ -29,8 +31,16 @@ def summarise(
     Each metric is {"mean", "sd_folds", "low", "high", "count", "folds"}: the mean over all images of all folds; the
     sample standard deviation (n - 1) of the folds' means; the 95 % interval of `bootstrap_interval` over patients; how
     many images entered, for an undefined Hausdorff distance stays out; and the mean of each fold. What cannot be said
-    is None: the mean of no image, the spread of fewer than two folds, the interval of fewer than two patients. The
-    data set "nerve" has "kaggle_score" too: the mean Dice, where an empty prediction of an empty truth is worth 1.
+    is None: the mean of no image, the spread of fewer than two folds, the interval of fewer than two patients.
+
+    Those of `OF_SHOWN` are means over images that show the class; else a network that never draws would have, on data
+    with many empty truths, a good distance. "rule" says so: summaries without it hold means over all images, where
+    both masks empty counted as sensitivity 1 and distance 0.
+
+    "missed" are the images that show the class and in which nothing was drawn, so that they have no distance, and
+    "false_alarms" those that do not show it and in which something was drawn: {"count", "of", "folds"}, where "of" are
+    the images that could be such, and "folds" gives [count, of] of each fold. The data set "nerve" has "kaggle_score"
+    too: the mean Dice, where an empty prediction of an empty truth is worth 1.
 
     "measures" holds, for each of `MEASURES` that the rows have, the `agreement` of what was drawn with the truth, over
     the images where neither is empty, in `hausdorff_unit`; "listed_circumference" that of the drawn circumference with
@@ -68,6 +78,7 @@ def summarise(
         "data": dict(data),
         "classes": list(classes),
         "hausdorff_unit": hausdorff_unit,
+        "rule": RULE,
         "files": files(pooled, confusion),
     }
     if len(summary["files"]) > 1:
@@ -82,6 +93,14 @@ def summarise(
     if kept_apart:
         summary[HOLDOUT] = files(kept_apart, holdout_confusion)
     return summary
+
+
+def metric_values(rows: Sequence[Row], metric: str) -> np.ndarray:
+    """Return one value a row: (N,); NaN where it is undefined, and, in `OF_SHOWN`, where the class is not shown."""
+    values = np.array([getattr(row, metric) for row in rows], float)
+    if metric in OF_SHOWN:
+        values[[row.truth_empty for row in rows]] = np.nan
+    return values
 
 
 def paired_difference(
@@ -155,20 +174,27 @@ def _of_class(
     _refuse_repeats(rows)
     patients = np.array([row.patient for row in rows])
     folds = np.array([row.fold for row in rows])
-    metrics = {
-        metric: _statistics(np.array([getattr(row, metric) for row in rows]), patients, folds, seed, resamples)
-        for metric in METRICS
-    }
+    empty = np.array([row.truth_empty for row in rows], bool)
+    metrics = {metric: _statistics(metric_values(rows, metric), patients, folds, seed, resamples) for metric in METRICS}
     return {
         "images": len(rows),
         "fold_images": {fold: int(np.sum(folds == fold)) for fold in _ordered(folds)},
-        "truth_empty": _mean(np.array([row.truth_empty for row in rows])),
+        "truth_empty": _mean(empty),
         "prediction_empty": _mean(np.array([row.prediction_empty for row in rows])),
+        "missed": _counted([row.prediction_empty for row in rows], ~empty, folds),
+        "false_alarms": _counted([not row.prediction_empty for row in rows], empty, folds),
         **({} if confusion is None else {"confusion": dict(confusion[file, name])}),
         **metrics,
         **({"kaggle_score": metrics["dice"]} if dataset == "nerve" else {}),
         **({"measures": measures} if (measures := _measures(rows)) else {}),
     }
+
+
+def _counted(found: Sequence[bool], of: np.ndarray, folds: np.ndarray) -> dict[str, Any]:
+    """Count images that have something, `found`, among those that can have it, `of`: (N,) each."""
+    found_there = np.array(found, bool) & of
+    by_fold = {fold: [int(part[folds == fold].sum()) for part in (found_there, of)] for fold in _ordered(folds)}
+    return {"count": int(found_there.sum()), "of": int(of.sum()), "folds": by_fold}
 
 
 def _measures(rows: Sequence[Row]) -> dict[str, Any]:

@@ -6,6 +6,11 @@ from typing import Any
 
 from tfseg.metrics import HOLDOUT
 
+EARLIER_RULE = (
+    "An earlier version of tfseg summed this run up: where truth and prediction are both empty, sensitivity counts as "
+    "1 and HD95 as 0, so that both flatter a network that rarely draws; --resume sums it up by the present rule."
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
@@ -20,7 +25,8 @@ class Table:
 def fold_tables(summary: Mapping[str, Any]) -> list[Table]:
     """Return one table a file and class from the content of summary.json: a row a fold, and one for all.
 
-    The last row gives mean ± standard deviation over folds [95 % interval over patients]. A title starts with
+    Where the summary counts them, the last columns are images that were missed and false alarms. The last row gives
+    mean ± standard deviation over folds [95 % interval over patients]. A title starts with
     "PHANTOM" where the data are generated.
     """
     unit = summary["hausdorff_unit"]
@@ -121,6 +127,7 @@ _HEADINGS = {
     "efficiency": "Efficiency",
     "hausdorff95": "HD95",
 }
+_COUNTS = {"missed": "missed", "false_alarms": "false alarms"}
 _MEASURES = {  # name in summary.json -> label, and power of the unit
     "area": ("area", "²"),
     "longest_diameter": ("longest diameter", ""),
@@ -139,18 +146,41 @@ def _paired(paired: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def _table(title: str, entry: Mapping[str, Any], unit: str) -> Table:
-    measured = entry["hausdorff95"]["count"]
-    note = (
-        f"{entry['truth_empty']:.0%} of the true and {entry['prediction_empty']:.0%} of the predicted masks are empty. "
-        f"HD95 is over {measured} of {entry['images']} images: where exactly one of the two is empty there is none."
-    )
+    counts = [name for name in _COUNTS if name in entry]
     folds = [
-        (fold, str(images), *(_number(entry[metric]["folds"][fold], metric) for metric in _HEADINGS))
+        (
+            fold,
+            str(images),
+            *(_number(entry[metric]["folds"][fold], metric) for metric in _HEADINGS),
+            *("{} of {}".format(*entry[name]["folds"][fold]) for name in counts),
+        )
         for fold, images in entry["fold_images"].items()
     ]
-    total = ("all", str(entry["images"]), *(_with_spread(entry[metric], metric) for metric in _HEADINGS))
+    total = (
+        "all",
+        str(entry["images"]),
+        *(_with_spread(entry[metric], metric) for metric in _HEADINGS),
+        *(f"{entry[name]['count']} of {entry[name]['of']}" for name in counts),
+    )
     headings = [f"{text} ({unit})" if metric == "hausdorff95" else text for metric, text in _HEADINGS.items()]
-    return Table(title=title, note=note, header=("fold", "n", *headings), rows=(*folds, total))
+    header = ("fold", "n", *headings, *(_COUNTS[name] for name in counts))
+    return Table(title=title, note=_fold_note(entry), header=header, rows=(*folds, total))
+
+
+def _fold_note(entry: Mapping[str, Any]) -> str:
+    """How many masks are empty, and over which images sensitivity and distances are means."""
+    empty = (
+        f"{entry['truth_empty']:.0%} of the true and {entry['prediction_empty']:.0%} of the predicted masks are empty."
+    )
+    if "missed" not in entry:
+        return (
+            f"{empty} HD95 is over {entry['hausdorff95']['count']} of {entry['images']} images: where exactly one of "
+            f"the two is empty there is none. {EARLIER_RULE}"
+        )
+    return (
+        f"{empty} Sensitivity and HD95 are over images that show the class; missed: nothing was drawn in them, and "
+        "they have no HD95; false alarms: something was drawn in an image that does not show it."
+    )
 
 
 def _with_spread(statistics: Mapping[str, Any], metric: str) -> str:

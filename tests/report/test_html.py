@@ -7,8 +7,10 @@ import pytest
 
 from tfseg import runs
 from tfseg.errors import InputError
+from tfseg.report.card import write_card
 from tfseg.report.html import write_report
 from tfseg.report.markup import Html, chart, element, join, table
+from tfseg.tables import EARLIER_RULE
 
 MEASURES = {  # label in the report -> name in summary.json
     "Dice": "dice",
@@ -160,7 +162,19 @@ def test_counts_add_up_to_the_images_and_the_pixels(report):
     assert images == {"shows nerve": ["45", "3"], "shows no nerve": ["3", "9"]}
     counts = [int(cell.replace("\u202f", "")) for row in pixels.values() for cell in row]
     assert sum(counts) == 60 * 63 * 87
-    assert "6 of 60 images for nerve are left out of its mean." in page.text  # 3 missed and 3 false alarms
+    assert "in such an image it has no distance: 3 of 48 with nerve." in page.text
+    assert page.rows("fold")["all"][-2:] == ["3 of 48", "3 of 12"]
+
+
+def test_a_run_of_the_earlier_rule_says_so(bare_run):
+    summary = json.loads((bare_run / runs.SUMMARY).read_text())
+    del summary["rule"]
+    for name in ("missed", "false_alarms"):
+        del summary["files"]["keras"]["nerve"][name]
+    (bare_run / runs.SUMMARY).write_text(json.dumps(summary))
+    page = Page(write_report(bare_run).read_text(encoding="utf-8"))
+    assert page.text.count(EARLIER_RULE) == 2  # below the table, and where the report says how numbers are made
+    assert EARLIER_RULE in write_card(bare_run).read_text(encoding="utf-8")
 
 
 def test_recipe_begins_with_what_differs_from_the_defaults(report):

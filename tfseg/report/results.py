@@ -13,7 +13,7 @@ MEASURES = {
     "dice": ("Dice", "overlap of the two outlines: 1 is the same area, 0 is none shared"),
     "kaggle_score": ("Kaggle score", "mean Dice as the challenge of 2016 counts it"),
     "iou": ("IoU", "area shared, of the area that either covers"),
-    "sensitivity": ("Sensitivity", "share of the true area that was found"),
+    "sensitivity": ("Sensitivity", "share of the true area that was found, where the class is to be seen"),
     "precision": ("Precision", "share of the drawn area that is true"),
     "specificity": ("Specificity", "share of the background that was left alone"),
     "accuracy": ("Pixel accuracy", "share of all pixels labelled rightly; high wherever the target is small"),

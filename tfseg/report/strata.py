@@ -7,7 +7,7 @@ import numpy as np
 
 from tfseg.metrics import Row
 from tfseg.report.results import number
-from tfseg.summary import bootstrap_interval
+from tfseg.summary import bootstrap_interval, metric_values
 from tfseg.tables import Table
 
 _MEASURES = {"dice": "Dice", "iou": "IoU", "sensitivity": "Sensitivity", "hausdorff95": "HD95"}
@@ -36,7 +36,8 @@ def strata_table(
     headings = [f"{text} ({unit})" if measure == "hausdorff95" else text for measure, text in _MEASURES.items()]
     return Table(
         title=f"{mark} {class_name}, by stratum".strip(),
-        note="Mean over images [95 % interval over patients]; a part with fewer than two patients has no interval.",
+        note="Mean over images [95 % interval over patients]; a part with fewer than two patients has no interval. "
+        f"Sensitivity and HD95 are over images that show {class_name}.",
         header=("file", "images", "n", "patients", *headings),
         rows=tuple(lines),
     )
@@ -51,7 +52,7 @@ def _parts(rows: Sequence[Row], strata: Mapping[str, Sequence[str]], class_name:
 
 
 def _score(rows: Sequence[Row], measure: str, seed: int) -> str:
-    values = np.array([getattr(row, measure) for row in rows])
+    values = metric_values(rows, measure)
     defined = values[~np.isnan(values)]
     mean = number(float(defined.mean()) if len(defined) else None, measure)
     low, high = bootstrap_interval(values, np.array([row.patient for row in rows]), seed=seed)
