@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from tfseg.commands.output import print_summary
 from tfseg.metrics import METRICS, Row
 from tfseg.summary import bootstrap_interval, summarise
 from tfseg.tables import EARLIER_RULE, comparison_table, fold_tables, measure_tables
@@ -288,3 +289,20 @@ def test_rows_without_measures_have_no_table():
     (table,) = measure_tables(summary_of(missed))
     assert table.rows[0] == ("nerve", "keras", "area (px²)", "0", "n/a", "n/a", "n/a", "n/a")
     assert "table" not in table.note
+
+
+def test_a_fold_that_draws_nothing_stands_below_its_table(capsys):
+    rows = [row(*values, prediction_empty=values[2] == "1") for values in ROWS]
+    rows += [dataclasses.replace(one, file="int8", prediction_empty=False) for one in rows]
+    summary = summary_of(rows, confusion=COUNTS | {("int8", "nerve"): {}})
+    (caution,) = summary["cautions"]
+    assert caution["text"].startswith("fold 1, keras: drew nothing on all 1 images")
+    keras, int8 = fold_tables(json.loads(json.dumps(summary)))
+    assert keras.note.startswith("CAUTION: fold 1, keras: drew nothing")
+    assert "CAUTION" not in int8.note
+    for as_json in (True, False):
+        print_summary(summary, as_json=as_json)
+        printed = capsys.readouterr()
+        assert printed.err == f"CAUTION: {caution['text']}\n"
+        assert "drew nothing" in printed.out
+    assert "cautions" not in summary_of([row(*values) for values in ROWS])

@@ -1,11 +1,13 @@
 """What many scored images say together: means, their spread over folds, and intervals over patients."""
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from tfseg.cautions import cautions
 from tfseg.measures import MEASURES, agreement
 from tfseg.metrics import HOLDOUT, METRICS, Row
 from tfseg.runs import SCHEMA
@@ -48,6 +50,8 @@ def summarise(
 
     Where the images were scored by more than one file, "comparisons" holds what `paired_difference` says of each later
     file against the first, by file and class.
+
+    "cautions" holds what `cautions` finds in the rows, where that is anything.
 
     Rows of fold "holdout" never mix with the folds: they are summed up in the same form under "holdout".
 
@@ -92,7 +96,8 @@ def summarise(
         }
     if kept_apart:
         summary[HOLDOUT] = files(kept_apart, holdout_confusion)
-    return summary
+    found = cautions(rows)
+    return summary | ({"cautions": [dataclasses.asdict(caution) for caution in found]} if found else {})
 
 
 def metric_values(rows: Sequence[Row], metric: str) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Tables to be printed, and those that say what summary.json holds."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +33,7 @@ def fold_tables(summary: Mapping[str, Any]) -> list[Table]:
     mark = "PHANTOM " if summary["data"]["phantom"] else ""
     parts = [(summary["files"], ""), (summary.get(HOLDOUT, {}), ", hold-out")]
     return [
-        _table(f"{mark}{summary['data']['name']}: {name}, {file}{where}", entry, unit)
+        _table(f"{mark}{summary['data']['name']}: {name}, {file}{where}", entry, unit, _about(summary, file, name))
         for files, where in parts
         for file, by_class in files.items()
         for name, entry in by_class.items()
@@ -127,6 +127,20 @@ _HEADINGS = {
     "efficiency": "Efficiency",
     "hausdorff95": "HD95",
 }
+
+
+def caution_texts(summary: Mapping[str, Any]) -> list[str]:
+    """Return what a reader of a summary must know first, a sentence each."""
+    return [f"CAUTION: {caution['text']}" for caution in summary.get("cautions", [])]
+
+
+def _about(summary: Mapping[str, Any], file: str, class_name: str) -> list[str]:
+    """The cautions about one file and class."""
+    named = [caution for caution in summary.get("cautions", []) if caution["file"]]
+    mine = [caution for caution in named if (caution["file"], caution["class_name"]) == (file, class_name)]
+    return caution_texts({"cautions": mine})
+
+
 _COUNTS = {"missed": "missed", "false_alarms": "false alarms"}
 _MEASURES = {  # name in summary.json -> label, and power of the unit
     "area": ("area", "²"),
@@ -145,7 +159,7 @@ def _paired(paired: Mapping[str, Any]) -> tuple[str, str, str]:
     return f"{mean}{interval}", f"{paired['worst']:+.3f}", f"{paired['flipped']} of {paired['images']}"
 
 
-def _table(title: str, entry: Mapping[str, Any], unit: str) -> Table:
+def _table(title: str, entry: Mapping[str, Any], unit: str, known: Sequence[str]) -> Table:
     counts = [name for name in _COUNTS if name in entry]
     folds = [
         (
@@ -164,7 +178,7 @@ def _table(title: str, entry: Mapping[str, Any], unit: str) -> Table:
     )
     headings = [f"{text} ({unit})" if metric == "hausdorff95" else text for metric, text in _HEADINGS.items()]
     header = ("fold", "n", *headings, *(_COUNTS[name] for name in counts))
-    return Table(title=title, note=_fold_note(entry), header=header, rows=(*folds, total))
+    return Table(title=title, note=" ".join([*known, _fold_note(entry)]), header=header, rows=(*folds, total))
 
 
 def _fold_note(entry: Mapping[str, Any]) -> str:

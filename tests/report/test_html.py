@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 from html.parser import HTMLParser
@@ -7,6 +8,7 @@ import pytest
 
 from tfseg import runs
 from tfseg.errors import InputError
+from tfseg.metrics import COLUMNS, read_rows, row_values
 from tfseg.report.card import write_card
 from tfseg.report.html import write_report
 from tfseg.report.markup import Html, chart, element, join, table
@@ -164,6 +166,17 @@ def test_counts_add_up_to_the_images_and_the_pixels(report):
     assert sum(counts) == 60 * 63 * 87
     assert "in such an image it has no distance: 3 of 48 with nerve." in page.text
     assert page.rows("fold")["all"][-2:] == ["3 of 48", "3 of 12"]
+
+
+def test_a_network_that_draws_nothing_is_named_before_its_scores(bare_run):
+    assert "caution" not in {attributes.get("class") for _, attributes in Page(write_report(bare_run).read_text()).tags}
+    rows = read_rows(bare_run / runs.METRICS)
+    rows = [dataclasses.replace(row, prediction_empty=row.prediction_empty or row.fold == "3") for row in rows]
+    runs.write_csv(bare_run / runs.METRICS, COLUMNS, map(row_values, rows))
+    text = Page(write_report(bare_run).read_text(encoding="utf-8")).text
+    named = "CAUTION: fold 3, keras: drew nothing on all 10 images, 8 of which show nerve"
+    assert 0 < text.index(named) < text.index("On patients the network never saw")
+    assert f"\n> {named}" in write_card(bare_run).read_text(encoding="utf-8")
 
 
 def test_a_run_of_the_earlier_rule_says_so(bare_run):

@@ -25,8 +25,11 @@ def print_table(table: "Table") -> None:
 
 
 def print_summary(summary: dict[str, Any], *, as_json: bool, comparison_only: bool = False) -> None:
-    from tfseg.tables import comparison_table, fold_tables, measure_tables
+    """Print a summary to stdout, and to stderr what one must know before one trusts it."""
+    from tfseg.tables import caution_texts, comparison_table, fold_tables, measure_tables
 
+    for text in caution_texts(summary):
+        say(text)
     if as_json:
         print(json.dumps(summary, indent=2))
         return

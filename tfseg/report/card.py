@@ -63,7 +63,7 @@ def _sealed(path: Path) -> bool:
 def _head(record: Record) -> list[str]:
     assert record.summary is not None
     title = f"{record.recipe.model} on {record.data['name']}{', PHANTOM' if record.phantom else ''}"
-    caution = [f"> {escaped(PHANTOM)}\n"] if record.phantom else []
+    caution = [f"> {escaped(text)}\n" for text in ([PHANTOM] if record.phantom else []) + results.known_first(record)]
     said = (*results.in_words(record, record.summary), results.basis(record))
     return [f"# Model card: {escaped(title)}\n", *caution, *(f"{line(text)}\n" for text in said)]
 
