@@ -2,7 +2,7 @@
 
 import pytest
 
-from tfseg.cautions import cautions
+from tfseg.cautions import cautions, collapsed, few_patients
 from tfseg.metrics import METRICS, Row
 
 
@@ -19,7 +19,7 @@ def images(count, **options):
 def test_folds_that_draw_nothing_are_named_together():
     rows = [row for fold in ("0", "1", "2") for row in images(3, fold=fold, drawn=fold == "1")]
     rows += [row("empty", fold="2", shown=False, drawn=False)]
-    (found,) = cautions(rows)
+    (found,) = collapsed(rows)
     assert (found.file, found.class_name) == ("keras", "nerve")
     assert found.text.startswith("folds 0, 2, keras: drew nothing on all 7 images, 6 of which show nerve; it learned")
     assert "--set loss=dice_bce" in found.text
@@ -44,7 +44,17 @@ def test_folds_that_draw_nothing_are_named_together():
     ],
 )
 def test_what_is_named(rows, expected):
-    found = cautions(rows)
+    found = collapsed(rows)
     assert len(found) == len(expected)
     for caution, words in zip(found, expected, strict=True):
         assert words in caution.text
+        assert "fold holdout" not in caution.text
+
+
+def test_fewer_than_ten_patients_are_few():
+    ten, nine = images(10), [*images(9), row("8")]
+    assert cautions(ten) == []
+    (found,) = cautions(nine)
+    assert "the 95 % intervals rest on 9 patients" in found.text
+    (found,) = few_patients([*ten, *images(1, fold="holdout")])
+    assert "of the hold-out rest on 1 patients" in found.text

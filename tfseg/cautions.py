@@ -1,8 +1,9 @@
-"""What one must know before one trusts the scores of a run: networks that draw nothing, or everything."""
+"""What one must know before one trusts the scores of a run: networks that draw nothing or everything, few patients."""
 
 import dataclasses
 from collections.abc import Sequence
 
+from tfseg.intervals import FEW
 from tfseg.metrics import HOLDOUT, Row
 
 _EVERYTHING = 0.05  # a specificity this low: at least 95 % of the background was drawn
@@ -27,7 +28,28 @@ class Caution:
 
 
 def cautions(rows: Sequence[Row]) -> list[Caution]:
-    """Return what a reader of these scores must know first; mostly there is nothing.
+    """Return what a reader of these rows of metrics.csv must know first; mostly there is nothing."""
+    return [*collapsed(rows), *few_patients(rows)]
+
+
+def few_patients(rows: Sequence[Row]) -> list[Caution]:
+    """Say that intervals are rough, where folds or hold-out have scored fewer patients than `FEW`."""
+    found = []
+    for where, part in (
+        ("", {row.patient for row in rows if row.fold != HOLDOUT}),
+        (" of the hold-out", {row.patient for row in rows if row.fold == HOLDOUT}),
+    ):
+        if 0 < len(part) < FEW:
+            text = (
+                f"the 95 % intervals{where} rest on {len(part)} patients or groups of images: they know nothing of "
+                f"failures that one in {FEW} has; score more patients"
+            )
+            found.append(Caution(text=text))
+    return found
+
+
+def collapsed(rows: Sequence[Row]) -> list[Caution]:
+    """Name networks that learned nothing.
 
     A fold's network, or a file of it, drew nothing on all its images although some show the class, or nearly everything
     on all of them (95 % of the background and more). The text says of which folds, and what to change.
@@ -38,16 +60,16 @@ def cautions(rows: Sequence[Row]) -> list[Caution]:
     parts: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
         parts.setdefault((row.file, row.class_name, row.fold), []).append(row)
-    collapsed: dict[tuple[str, str, str, str], dict[str, list[Row]]] = {}
+    found: dict[tuple[str, str, str, str], dict[str, list[Row]]] = {}
     for (file, name, fold), scored in parts.items():
         drawn = _drawn(scored)
         if drawn:
             network = parts.get((_KERAS, name, fold), scored)
             remedy = _TRAIN if _drawn(network) == drawn else _CONVERT
-            collapsed.setdefault((file, name, drawn, remedy), {})[fold] = scored
+            found.setdefault((file, name, drawn, remedy), {})[fold] = scored
     return [
         Caution(text=_text(file, name, drawn, remedy, folds), file=file, class_name=name)
-        for (file, name, drawn, remedy), folds in collapsed.items()
+        for (file, name, drawn, remedy), folds in found.items()
     ]
 
 

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from tfseg.cautions import cautions
+from tfseg.intervals import bootstrap_interval
 from tfseg.measures import MEASURES, agreement
 from tfseg.metrics import HOLDOUT, METRICS, Row
 from tfseg.runs import SCHEMA
 
 RULE = "shown"  # in summary.json: sensitivity and distances are means over images that show the class
+INTERVAL = "bootstrap-t"  # in summary.json: how intervals were made; without it, as percentiles
 OF_SHOWN = ("sensitivity", "hausdorff95")
 Confusion = Mapping[tuple[str, str], Mapping[str, int]]  # (file, class) -> {"tp": , "fp": , "fn": , "tn": } in pixels
 
@@ -37,7 +39,8 @@ def summarise(
 
     Those of `OF_SHOWN` are means over images that show the class; else a network that never draws would have, on data
     with many empty truths, a good distance. "rule" says so: summaries without it hold means over all images, where
-    both masks empty counted as sensitivity 1 and distance 0.
+    both masks empty counted as sensitivity 1 and distance 0. "interval" says that intervals are those of
+    `bootstrap_interval`: without it they are percentiles of bootstrap means, which cover less with few patients.
 
     "missed" are the images that show the class and in which nothing was drawn, so that they have no distance, and
     "false_alarms" those that do not show it and in which something was drawn: {"count", "of", "folds"}, where "of" are
@@ -83,6 +86,7 @@ def summarise(
         "classes": list(classes),
         "hausdorff_unit": hausdorff_unit,
         "rule": RULE,
+        "interval": INTERVAL,
         "files": files(pooled, confusion),
     }
     if len(summary["files"]) > 1:
@@ -108,6 +112,11 @@ def metric_values(rows: Sequence[Row], metric: str) -> np.ndarray:
     return values
 
 
+def metric_bounds(metric: str) -> tuple[float, float]:
+    """Return the least and the largest value that a metric can have."""
+    return (0.0, math.inf) if metric == "hausdorff95" else (0.0, 1.0)
+
+
 def paired_difference(
     rows: Sequence[Row], file: str, against: str, *, class_name: str, seed: int = 0, resamples: int = 2000
 ) -> dict[str, Any]:
@@ -125,7 +134,11 @@ def paired_difference(
     pairs = [(row, by_file[against][image]) for image, row in by_file[file].items() if image in by_file[against]]
     differences = np.array([one.dice - other.dice for one, other in pairs])
     low, high = bootstrap_interval(
-        differences, np.array([one.patient for one, _ in pairs]), seed=seed, resamples=resamples
+        differences,
+        np.array([one.patient for one, _ in pairs]),
+        bounds=(-1.0, 1.0),
+        seed=seed,
+        resamples=resamples,
     )
     return {
         "against": against,
@@ -141,36 +154,6 @@ def paired_difference(
     }
 
 
-def bootstrap_interval(
-    values: np.ndarray, patients: np.ndarray, *, seed: int = 0, resamples: int = 2000
-) -> tuple[float, float]:
-    """Return the 95 % percentile interval of the mean of `values`, over patients drawn with replacement.
-
-    Images of one patient resemble each other, so that patients are drawn and not images (the cluster bootstrap of
-    Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 3.8). A draw takes as many patients as
-    there are; its mean is that of all their images. A patient without any defined value takes no part.
-
-    Args:
-        values: (N,) one number an image; NaN where undefined.
-        patients: (N,) whose image it is.
-        seed: of the draws; equal seeds give equal intervals.
-        resamples: how many draws.
-
-    Returns:
-        The lower and the upper end; NaN for both where fewer than two patients have a value, since one patient says
-        nothing of how patients differ.
-    """
-    defined = ~np.isnan(values)
-    names, owner = np.unique(patients[defined], return_inverse=True)
-    if len(names) < 2:
-        return math.nan, math.nan
-    sums, counts = np.bincount(owner, weights=values[defined]), np.bincount(owner)  # (P,) each
-    draws = np.random.default_rng(seed).integers(len(names), size=(resamples, len(names)))
-    means = sums[draws].sum(axis=1) / counts[draws].sum(axis=1)  # (resamples,)
-    low, high = np.percentile(means, (2.5, 97.5))
-    return float(low), float(high)
-
-
 def _of_class(
     rows: Sequence[Row], file: str, name: str, confusion: Confusion | None, dataset: str, seed: int, resamples: int
 ) -> dict[str, Any]:
@@ -180,7 +163,10 @@ def _of_class(
     patients = np.array([row.patient for row in rows])
     folds = np.array([row.fold for row in rows])
     empty = np.array([row.truth_empty for row in rows], bool)
-    metrics = {metric: _statistics(metric_values(rows, metric), patients, folds, seed, resamples) for metric in METRICS}
+    metrics = {
+        metric: _statistics(metric_values(rows, metric), patients, folds, metric_bounds(metric), seed, resamples)
+        for metric in METRICS
+    }
     return {
         "images": len(rows),
         "fold_images": {fold: int(np.sum(folds == fold)) for fold in _ordered(folds)},
@@ -232,10 +218,15 @@ def _refuse_repeats(rows: Sequence[Row]) -> None:
 
 
 def _statistics(
-    values: np.ndarray, patients: np.ndarray, folds: np.ndarray, seed: int, resamples: int
+    values: np.ndarray,
+    patients: np.ndarray,
+    folds: np.ndarray,
+    bounds: tuple[float, float],
+    seed: int,
+    resamples: int,
 ) -> dict[str, Any]:
     """Sum up one metric: values, patients and folds are (N,), one an image."""
-    low, high = bootstrap_interval(values, patients, seed=seed, resamples=resamples)
+    low, high = bootstrap_interval(values, patients, bounds=bounds, seed=seed, resamples=resamples)
     by_fold = {fold: _mean(values[folds == fold]) for fold in _ordered(folds)}
     means = [mean for mean in by_fold.values() if mean is not None]
     return {

@@ -165,6 +165,7 @@ def test_counts_add_up_to_the_images_and_the_pixels(report):
     counts = [int(cell.replace("\u202f", "")) for row in pixels.values() for cell in row]
     assert sum(counts) == 60 * 63 * 87
     assert "in such an image it has no distance: 3 of 48 with nerve." in page.text
+    assert "it is the wider of bootstrap-t and Student's t" in page.text
     assert page.rows("fold")["all"][-2:] == ["3 of 48", "3 of 12"]
 
 
@@ -181,12 +182,13 @@ def test_a_network_that_draws_nothing_is_named_before_its_scores(bare_run):
 
 def test_a_run_of_the_earlier_rule_says_so(bare_run):
     summary = json.loads((bare_run / runs.SUMMARY).read_text())
-    del summary["rule"]
+    del summary["rule"], summary["interval"]
     for name in ("missed", "false_alarms"):
         del summary["files"]["keras"]["nerve"][name]
     (bare_run / runs.SUMMARY).write_text(json.dumps(summary))
     page = Page(write_report(bare_run).read_text(encoding="utf-8"))
     assert page.text.count(EARLIER_RULE) == 2  # below the table, and where the report says how numbers are made
+    assert "made it of percentiles" in page.text
     assert EARLIER_RULE in write_card(bare_run).read_text(encoding="utf-8")
 
 

@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tfseg.intervals import bootstrap_interval
 from tfseg.metrics import Row
 from tfseg.report.results import number
-from tfseg.summary import bootstrap_interval, metric_values
+from tfseg.summary import metric_bounds, metric_values
 from tfseg.tables import Table
 
 _MEASURES = {"dice": "Dice", "iou": "IoU", "sensitivity": "Sensitivity", "hausdorff95": "HD95"}
@@ -55,5 +56,6 @@ def _score(rows: Sequence[Row], measure: str, seed: int) -> str:
     values = metric_values(rows, measure)
     defined = values[~np.isnan(values)]
     mean = number(float(defined.mean()) if len(defined) else None, measure)
-    low, high = bootstrap_interval(values, np.array([row.patient for row in rows]), seed=seed)
+    patients = np.array([row.patient for row in rows])
+    low, high = bootstrap_interval(values, patients, bounds=metric_bounds(measure), seed=seed)
     return mean if math.isnan(low) else f"{mean} [{number(low, measure)}, {number(high, measure)}]"
