@@ -68,7 +68,9 @@ def test_metrics_csv_keeps_its_columns(finished):
     header = (run / "metrics.csv").read_text().splitlines()[0]
     assert header == (
         "image,patient,fold,file,class,dice,iou,accuracy,sensitivity,specificity,precision,efficiency,hausdorff95,"
-        "truth_empty,prediction_empty"
+        "truth_empty,prediction_empty,"
+        "true_area,predicted_area,true_longest_diameter,predicted_longest_diameter,"
+        "true_diameter_across,predicted_diameter_across,true_circumference,predicted_circumference,listed_circumference"
     )
     assert tuple(header.split(",")) == COLUMNS
 

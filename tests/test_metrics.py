@@ -195,14 +195,25 @@ def row(**changes):
 def test_columns_are_the_contract():
     assert ",".join(COLUMNS) == (
         "image,patient,fold,file,class,dice,iou,accuracy,sensitivity,specificity,precision,efficiency,hausdorff95,"
-        "truth_empty,prediction_empty"
+        "truth_empty,prediction_empty,"
+        "true_area,predicted_area,true_longest_diameter,predicted_longest_diameter,"
+        "true_diameter_across,predicted_diameter_across,true_circumference,predicted_circumference,listed_circumference"
     )
 
 
 def test_values_of_a_row():
     values = row_values(row(dice=np.float64(0.1), hausdorff95=math.nan, truth_empty=np.True_))
     assert values[:6] == ("train/1_1.tif", "1", "0", "keras", "nerve", "0.1")
-    assert values[-3:] == ("", "1", "0")
+    assert values[12:15] == ("", "1", "0")
+    assert set(values[15:]) == {""}
+    assert row_values(row(true_area=2.5))[15] == "2.5"
+
+
+def test_a_file_of_before_masks_were_measured_is_read(tmp_path):
+    path = tmp_path / "metrics.csv"
+    write_csv(path, COLUMNS[:15], [row_values(row())[:15]])
+    (read,) = read_rows(path)
+    assert row_values(read) == row_values(row())
 
 
 @settings(deadline=None)  # each example writes a file through to the disk
@@ -229,6 +240,7 @@ def test_rows_return_from_the_file_as_they_were(tmp_path_factory, image, dice, h
         ("dice", "", "line 3: dice = '' is not a number"),
         ("iou", "nan", "line 3: iou = 'nan' is not a number"),
         ("hausdorff95", "inf", "line 3: hausdorff95 = 'inf' is not a number"),
+        ("predicted_area", "-1", "line 3: predicted_area = '-1' is not a number"),
         ("truth_empty", "yes", "line 3: truth_empty = 'yes' is neither 0 nor 1"),
         ("fold", "test", "line 3: fold = 'test' is neither a number nor holdout"),
     ],
@@ -247,7 +259,7 @@ def test_a_damaged_field_is_named_with_its_line(tmp_path, column, text, message)
     [
         pytest.param(b"", "line 1: the columns are not image,patient", id="empty"),
         pytest.param(b"image,dice\n", "line 1: the columns are not image,patient", id="other columns"),
-        pytest.param(",".join(COLUMNS).encode() + b"\na,b\n", "line 2: 2 fields where 15 are due", id="cut line"),
+        pytest.param(",".join(COLUMNS).encode() + b"\na,b\n", "line 2: expected 24 fields, found 2", id="cut line"),
         pytest.param(",".join(COLUMNS).encode() + b'\n"a,b\n', "line 2: unexpected end of data", id="open quote"),
         pytest.param(b"\xff\xfe", "not a text file", id="binary"),
     ],

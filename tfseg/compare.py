@@ -8,8 +8,10 @@ from typing import Any
 
 from tfseg import runs
 from tfseg.errors import InputError
+from tfseg.intervals import FEW
 from tfseg.metrics import HOLDOUT, Row, read_rows
-from tfseg.summary import Table, paired_difference
+from tfseg.summary import paired_difference
+from tfseg.tables import Table
 
 KERAS = "keras"
 
@@ -61,8 +63,9 @@ def compare(contestants: Sequence[Contestant], *, seed: int = 0) -> dict[str, An
     """Compare each with the first, class by class, on the images that both scored.
 
     Returns:
-        "data" and "phantom"; "against", the first's name; "classes": class -> list of one entry each, with "name",
-        and what `paired_difference` says, and "wins", "ties", "losses": images with a higher, equal or lower Dice.
+        "data" and "phantom"; "against", the first's name; "patients", the fewest that any shares with it; "classes":
+        class -> list of one entry each, with "name", and what `paired_difference` says, and "wins", "ties", "losses":
+        images with a higher, equal or lower Dice.
 
     Raises:
         InputError: they are fewer than two, on different data or classes, or share no image.
@@ -78,6 +81,7 @@ def compare(contestants: Sequence[Contestant], *, seed: int = 0) -> dict[str, An
         "data": first.data["name"],
         "phantom": first.data["phantom"],
         "against": first.name,
+        "patients": min(_shared_patients(first, one) for one in others),
         "classes": {name: [_paired(first, one, name, seed) for one in others] for name in first.classes},
     }
 
@@ -99,6 +103,8 @@ def tables(comparison: dict[str, Any]) -> list[Table]:
         "Difference of Dice on the same images, with its 95 % interval over patients; higher, equal and lower: images. "
         "Flipped: images that one of the two leaves empty and the other does not."
     )
+    if comparison["patients"] < FEW:
+        note += f" CAUTION: with {comparison['patients']} patients or groups of images the intervals are rough."
     return [
         Table(
             title=f"{mark}{comparison['data']}, {name}: against {comparison['against']}",
@@ -111,6 +117,11 @@ def tables(comparison: dict[str, Any]) -> list[Table]:
 
 
 _ALL = "all"
+
+
+def _shared_patients(first: Contestant, other: Contestant) -> int:
+    images = {row.image for row in first.rows}
+    return len({row.patient for row in other.rows if row.image in images})
 
 
 def _refuse_unlike(first: Contestant, other: Contestant) -> None:

@@ -10,17 +10,19 @@ from tfseg.data.images import read_image
 from tfseg.data.sample import Dataset, Sample
 from tfseg.errors import InputError
 from tfseg.inference import Masking, Predict
+from tfseg.measures import Shape, shape
 from tfseg.metrics import Scores, score
 from tfseg.stacks import mask_volume
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scored:
-    """One image or volume with the mask that was predicted, and the scores of each class in order."""
+    """One image or volume with the mask that was predicted; of each class in order its scores and what it measures."""
 
     sample: Sample
     prediction: np.ndarray  # (H, W, K), or (D, H, W, K) of a volume
     scores: tuple[Scores, ...]
+    shapes: tuple[tuple[Shape, Shape], ...]  # of the truth and of the prediction
 
 
 def parse_pairs(text: str) -> dict[str, str]:
@@ -76,11 +78,14 @@ def pair(dataset: Dataset, classes: Sequence[str], pairs: Mapping[str, str], *, 
     def read_mask(sample: Sample, size: tuple[int, ...]) -> np.ndarray:
         return dataset.read_mask(sample, size)[..., channel]
 
-    return dataclasses.replace(dataset, classes=wanted, default_classes=tuple(classes), read_mask=read_mask)
+    ellipses = tuple(ours for ours, name in zip(wanted, theirs, strict=True) if name in dataset.ellipses)
+    return dataclasses.replace(
+        dataset, classes=wanted, default_classes=tuple(classes), read_mask=read_mask, ellipses=ellipses
+    )
 
 
 def evaluate(predict: Predict, samples: Sequence[Sample], dataset: Dataset, masking: Masking) -> Iterator[Scored]:
-    """Score `predict` on each sample; see tfseg.metrics.score for the conventions."""
+    """Score `predict` on each sample; see tfseg.metrics.score and tfseg.measures.shape."""
     channel = [dataset.classes.index(name) for name in masking.classes]
     for sample in samples:
         truth, prediction = (_volume if sample.slices else _picture)(predict, sample, dataset, masking)
@@ -88,7 +93,15 @@ def evaluate(predict: Predict, samples: Sequence[Sample], dataset: Dataset, mask
         scores = tuple(
             score(truth[..., k], prediction[..., k], spacing_mm=sample.spacing_mm) for k in range(len(masking.classes))
         )
-        yield Scored(sample=sample, prediction=prediction, scores=scores)
+        shapes = tuple(
+            (_shape(truth[..., k], name, sample, dataset), _shape(prediction[..., k], name, sample, dataset))
+            for k, name in enumerate(masking.classes)
+        )
+        yield Scored(sample=sample, prediction=prediction, scores=scores, shapes=shapes)
+
+
+def _shape(mask: np.ndarray, class_name: str, sample: Sample, dataset: Dataset) -> Shape:
+    return shape(mask, spacing_mm=sample.spacing_mm, ellipse=class_name in dataset.ellipses)
 
 
 def _picture(predict: Predict, sample: Sample, dataset: Dataset, masking: Masking) -> tuple[np.ndarray, np.ndarray]:

@@ -11,10 +11,12 @@ from tfseg.config import Recipe
 from tfseg.data import folds
 from tfseg.data.frames import View
 from tfseg.data.pixels import Pixels, decode
+from tfseg.data.sample import Sample
 from tfseg.data.source import Source
 from tfseg.errors import InputError
 from tfseg.evaluate import Scored, evaluate
 from tfseg.inference import Opened, write_masks
+from tfseg.measures import Shape
 from tfseg.metrics import COLUMNS, HOLDOUT, Row, read_rows, row_values
 from tfseg.progress import Watch
 from tfseg.stacks import write_volume_masks
@@ -143,12 +145,22 @@ def score(
                 write_volume_masks(scored.prediction, scored.sample.image, stem, job.classes)
             else:
                 write_masks(scored.prediction, (draw / name).with_suffix(""), job.classes)
-        for class_name, scores in zip(job.classes, scored.scores, strict=True):
+        for class_name, scores, shapes in zip(job.classes, scored.scores, scored.shapes, strict=True):
             measured = dataclasses.asdict(scores)
             counts.append({"file": file, "class": class_name} | {key: measured.pop(key) for key in COUNTS})
             patient = job.source.groups[name]
+            measured |= _measured(job, scored.sample, class_name, *shapes)
             rows.append(Row(image=name, patient=patient, fold=fold, file=file, class_name=class_name, **measured))
     return rows, counts
+
+
+def _measured(job: Job, sample: Sample, class_name: str, truth: Shape, prediction: Shape) -> dict[str, Any]:
+    """The columns of metrics.csv that hold what the masks of one class measure."""
+    columns = {f"true_{name}": value for name, value in dataclasses.asdict(truth).items()}
+    columns |= {f"predicted_{name}": value for name, value in dataclasses.asdict(prediction).items()}
+    if sample.circumference_mm and sample.spacing_mm and class_name in job.source.dataset.ellipses:
+        columns["listed_circumference"] = sample.circumference_mm
+    return columns
 
 
 def _scored(job: Job, opened: Opened, names: Sequence[str], file: str) -> Iterator[tuple[str, Scored]]:

@@ -56,6 +56,9 @@ class Row:
         file: which network file was scored: keras, fp32, fp16, dynamic or int8.
         class_name: the class.
         dice to prediction_empty: see `Scores`.
+        true_area to predicted_circumference: see `tfseg.measures.Shape`, in the unit of hausdorff95; NaN where not
+            measured, and in files of versions that did not measure.
+        listed_circumference: what a table of the data set says of the truth, in mm.
     """
 
     image: str
@@ -73,9 +76,20 @@ class Row:
     hausdorff95: float
     truth_empty: bool
     prediction_empty: bool
+    true_area: float = math.nan
+    predicted_area: float = math.nan
+    true_longest_diameter: float = math.nan
+    predicted_longest_diameter: float = math.nan
+    true_diameter_across: float = math.nan
+    predicted_diameter_across: float = math.nan
+    true_circumference: float = math.nan
+    predicted_circumference: float = math.nan
+    listed_circumference: float = math.nan
 
 
 COLUMNS = tuple("class" if field.name == "class_name" else field.name for field in dataclasses.fields(Row))
+_MEASURED = COLUMNS[COLUMNS.index("prediction_empty") + 1 :]
+_EARLIER = COLUMNS[: -len(_MEASURED)]  # of metrics.csv before masks were measured
 
 
 def score(truth: np.ndarray, prediction: np.ndarray, *, spacing_mm: tuple[float, ...] | None = None) -> Scores:
@@ -169,7 +183,7 @@ def row_values(row: Row) -> tuple[str, ...]:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read metrics.csv; InputError names the file and the line where it is missing or damaged."""
+    """Read metrics.csv, also one without the columns of measures; InputError names the file and line of damage."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -178,9 +192,10 @@ def read_rows(path: Path) -> list[Row]:
         raise InputError(f"{path}: not a text file ({error}); {_REMEDY}") from error
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        if tuple(next(reader, ())) != COLUMNS:
+        columns = tuple(next(reader, ()))
+        if columns not in (COLUMNS, _EARLIER):
             raise ValueError(f"the columns are not {','.join(COLUMNS)}")
-        return [_row(fields) for fields in reader]
+        return [_row(columns, fields) for fields in reader]
     except (ValueError, csv.Error) as error:
         raise InputError(f"{path}: line {max(reader.line_num, 1)}: {error}; {_REMEDY}") from error
 
@@ -244,10 +259,10 @@ def _text(value: str | float) -> str:
     return "" if math.isnan(value) else repr(float(value))
 
 
-def _row(fields: list[str]) -> Row:
-    if len(fields) != len(COLUMNS):
-        raise ValueError(f"{len(fields)} fields where {len(COLUMNS)} are due")
-    text = dict(zip(COLUMNS, fields, strict=True))
+def _row(columns: tuple[str, ...], fields: list[str]) -> Row:
+    if len(fields) != len(columns):
+        raise ValueError(f"expected {len(columns)} fields, found {len(fields)}")
+    text = dict(zip(columns, fields, strict=True))
     if text["fold"] != HOLDOUT and not text["fold"].isdecimal():
         raise ValueError(f"fold = {text['fold']!r} is neither a number nor {HOLDOUT}")
     return Row(
@@ -259,11 +274,12 @@ def _row(fields: list[str]) -> Row:
         **{name: _number(name, text[name]) for name in METRICS},
         truth_empty=_flag("truth_empty", text["truth_empty"]),
         prediction_empty=_flag("prediction_empty", text["prediction_empty"]),
+        **{name: _number(name, text[name]) for name in _MEASURED if name in text},
     )
 
 
 def _number(name: str, text: str) -> float:
-    if name == "hausdorff95" and not text:
+    if not text and (name == "hausdorff95" or name in _MEASURED):
         return math.nan
     try:
         value = float(text)

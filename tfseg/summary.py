@@ -1,26 +1,22 @@
-"""What many scored images say together: means, their spread over folds, intervals over patients, and tables."""
+"""What many scored images say together: means, their spread over folds, and intervals over patients."""
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from tfseg.cautions import cautions
+from tfseg.intervals import bootstrap_interval
+from tfseg.measures import MEASURES, agreement
 from tfseg.metrics import HOLDOUT, METRICS, Row
 from tfseg.runs import SCHEMA
 
+RULE = "shown"  # in summary.json: sensitivity and distances are means over images that show the class
+INTERVAL = "bootstrap-t"  # in summary.json: how intervals were made; without it, as percentiles
+OF_SHOWN = ("sensitivity", "hausdorff95")
 Confusion = Mapping[tuple[str, str], Mapping[str, int]]  # (file, class) -> {"tp": , "fp": , "fn": , "tn": } in pixels
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """A table to be printed: one text a cell, as many in each row as in the header."""
-
-    title: str
-    note: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
 
 
 def summarise(
@@ -39,11 +35,26 @@ def summarise(
     Each metric is {"mean", "sd_folds", "low", "high", "count", "folds"}: the mean over all images of all folds; the
     sample standard deviation (n - 1) of the folds' means; the 95 % interval of `bootstrap_interval` over patients; how
     many images entered, for an undefined Hausdorff distance stays out; and the mean of each fold. What cannot be said
-    is None: the mean of no image, the spread of fewer than two folds, the interval of fewer than two patients. The
-    data set "nerve" has "kaggle_score" too: the mean Dice, where an empty prediction of an empty truth is worth 1.
+    is None: the mean of no image, the spread of fewer than two folds, the interval of fewer than two patients.
+
+    Those of `OF_SHOWN` are means over images that show the class; else a network that never draws would have, on data
+    with many empty truths, a good distance. "rule" says so: summaries without it hold means over all images, where
+    both masks empty counted as sensitivity 1 and distance 0. "interval" says that intervals are those of
+    `bootstrap_interval`: without it they are percentiles of bootstrap means, which cover less with few patients.
+
+    "missed" are the images that show the class and in which nothing was drawn, so that they have no distance, and
+    "false_alarms" those that do not show it and in which something was drawn: {"count", "of", "folds"}, where "of" are
+    the images that could be such, and "folds" gives [count, of] of each fold. The data set "nerve" has "kaggle_score"
+    too: the mean Dice, where an empty prediction of an empty truth is worth 1.
+
+    "measures" holds, for each of `MEASURES` that the rows have, the `agreement` of what was drawn with the truth, over
+    the images where neither is empty, in `hausdorff_unit`; "listed_circumference" that of the drawn circumference with
+    the one that the data set's table lists, and "annotated_error", the mean error of the annotation's own.
 
     Where the images were scored by more than one file, "comparisons" holds what `paired_difference` says of each later
     file against the first, by file and class.
+
+    "cautions" holds what `cautions` finds in the rows, where that is anything.
 
     Rows of fold "holdout" never mix with the folds: they are summed up in the same form under "holdout".
 
@@ -74,6 +85,8 @@ def summarise(
         "data": dict(data),
         "classes": list(classes),
         "hausdorff_unit": hausdorff_unit,
+        "rule": RULE,
+        "interval": INTERVAL,
         "files": files(pooled, confusion),
     }
     if len(summary["files"]) > 1:
@@ -87,7 +100,21 @@ def summarise(
         }
     if kept_apart:
         summary[HOLDOUT] = files(kept_apart, holdout_confusion)
-    return summary
+    found = cautions(rows)
+    return summary | ({"cautions": [dataclasses.asdict(caution) for caution in found]} if found else {})
+
+
+def metric_values(rows: Sequence[Row], metric: str) -> np.ndarray:
+    """Return one value a row: (N,); NaN where it is undefined, and, in `OF_SHOWN`, where the class is not shown."""
+    values = np.array([getattr(row, metric) for row in rows], float)
+    if metric in OF_SHOWN:
+        values[[row.truth_empty for row in rows]] = np.nan
+    return values
+
+
+def metric_bounds(metric: str) -> tuple[float, float]:
+    """Return the least and the largest value that a metric can have."""
+    return (0.0, math.inf) if metric == "hausdorff95" else (0.0, 1.0)
 
 
 def paired_difference(
@@ -107,7 +134,11 @@ def paired_difference(
     pairs = [(row, by_file[against][image]) for image, row in by_file[file].items() if image in by_file[against]]
     differences = np.array([one.dice - other.dice for one, other in pairs])
     low, high = bootstrap_interval(
-        differences, np.array([one.patient for one, _ in pairs]), seed=seed, resamples=resamples
+        differences,
+        np.array([one.patient for one, _ in pairs]),
+        bounds=(-1.0, 1.0),
+        seed=seed,
+        resamples=resamples,
     )
     return {
         "against": against,
@@ -123,96 +154,6 @@ def paired_difference(
     }
 
 
-def comparison_table(summary: Mapping[str, Any]) -> Table | None:
-    """Return one table of all files side by side, with their paired differences; None where only one was scored."""
-    if "comparisons" not in summary:
-        return None
-    rows = []
-    for name in summary["classes"]:
-        for file, by_class in summary["files"].items():
-            entry = by_class[name]
-            scores = (_with_spread(entry[metric], metric) for metric in ("dice", "hausdorff95"))
-            paired = summary["comparisons"].get(file, {}).get(name)
-            rows.append((name, file, *scores, *(_paired(paired) if paired else ("", "", ""))))
-    first = next(iter(summary["files"]))
-    return Table(
-        title=f"{'PHANTOM ' if summary['data']['phantom'] else ''}{summary['data']['name']}: the files that ship",
-        note=(
-            f"Difference: Dice less that of {first} on the same images, with its 95 % interval over patients. "
-            "Flipped: images that one of the two leaves empty and the other does not."
-        ),
-        header=("class", "file", "Dice", f"HD95 ({summary['hausdorff_unit']})", "difference", "worst image", "flipped"),
-        rows=tuple(rows),
-    )
-
-
-def _paired(paired: Mapping[str, Any]) -> tuple[str, str, str]:
-    dice = paired["dice"]
-    interval = "" if dice["low"] is None else f" [{dice['low']:+.4f}, {dice['high']:+.4f}]"
-    mean = _UNDEFINED if dice["mean"] is None else f"{dice['mean']:+.4f}"
-    return f"{mean}{interval}", f"{paired['worst']:+.3f}", f"{paired['flipped']} of {paired['images']}"
-
-
-def bootstrap_interval(
-    values: np.ndarray, patients: np.ndarray, *, seed: int = 0, resamples: int = 2000
-) -> tuple[float, float]:
-    """Return the 95 % percentile interval of the mean of `values`, over patients drawn with replacement.
-
-    Images of one patient resemble each other, so that patients are drawn and not images (the cluster bootstrap of
-    Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 3.8). A draw takes as many patients as
-    there are; its mean is that of all their images. A patient without any defined value takes no part.
-
-    Args:
-        values: (N,) one number an image; NaN where undefined.
-        patients: (N,) whose image it is.
-        seed: of the draws; equal seeds give equal intervals.
-        resamples: how many draws.
-
-    Returns:
-        The lower and the upper end; NaN for both where fewer than two patients have a value, since one patient says
-        nothing of how patients differ.
-    """
-    defined = ~np.isnan(values)
-    names, owner = np.unique(patients[defined], return_inverse=True)
-    if len(names) < 2:
-        return math.nan, math.nan
-    sums, counts = np.bincount(owner, weights=values[defined]), np.bincount(owner)  # (P,) each
-    draws = np.random.default_rng(seed).integers(len(names), size=(resamples, len(names)))
-    means = sums[draws].sum(axis=1) / counts[draws].sum(axis=1)  # (resamples,)
-    low, high = np.percentile(means, (2.5, 97.5))
-    return float(low), float(high)
-
-
-def fold_tables(summary: Mapping[str, Any]) -> list[Table]:
-    """Return one table a file and class from the content of summary.json: a row a fold, and one for all.
-
-    The last row gives mean ± standard deviation over folds [95 % interval over patients]. A title starts with
-    "PHANTOM" where the data are generated.
-    """
-    unit = summary["hausdorff_unit"]
-    mark = "PHANTOM " if summary["data"]["phantom"] else ""
-    parts = [(summary["files"], ""), (summary.get(HOLDOUT, {}), ", hold-out")]
-    return [
-        _table(f"{mark}{summary['data']['name']}: {name}, {file}{where}", entry, unit)
-        for files, where in parts
-        for file, by_class in files.items()
-        for name, entry in by_class.items()
-    ]
-
-
-_HEADINGS = {
-    "dice": "Dice",
-    "iou": "IoU",
-    "sensitivity": "Sensitivity",
-    "specificity": "Specificity",
-    "accuracy": "Accuracy",
-    "precision": "Precision",
-    "efficiency": "Efficiency",
-    "hausdorff95": "HD95",
-}
-_UNDEFINED = "n/a"
-
-
 def _of_class(
     rows: Sequence[Row], file: str, name: str, confusion: Confusion | None, dataset: str, seed: int, resamples: int
 ) -> dict[str, Any]:
@@ -221,19 +162,51 @@ def _of_class(
     _refuse_repeats(rows)
     patients = np.array([row.patient for row in rows])
     folds = np.array([row.fold for row in rows])
+    empty = np.array([row.truth_empty for row in rows], bool)
     metrics = {
-        metric: _statistics(np.array([getattr(row, metric) for row in rows]), patients, folds, seed, resamples)
+        metric: _statistics(metric_values(rows, metric), patients, folds, metric_bounds(metric), seed, resamples)
         for metric in METRICS
     }
     return {
         "images": len(rows),
         "fold_images": {fold: int(np.sum(folds == fold)) for fold in _ordered(folds)},
-        "truth_empty": _mean(np.array([row.truth_empty for row in rows])),
+        "truth_empty": _mean(empty),
         "prediction_empty": _mean(np.array([row.prediction_empty for row in rows])),
+        "missed": _counted([row.prediction_empty for row in rows], ~empty, folds),
+        "false_alarms": _counted([not row.prediction_empty for row in rows], empty, folds),
         **({} if confusion is None else {"confusion": dict(confusion[file, name])}),
         **metrics,
         **({"kaggle_score": metrics["dice"]} if dataset == "nerve" else {}),
+        **({"measures": measures} if (measures := _measures(rows)) else {}),
     }
+
+
+def _counted(found: Sequence[bool], of: np.ndarray, folds: np.ndarray) -> dict[str, Any]:
+    """Count images that have something, `found`, among those that can have it, `of`: (N,) each."""
+    found_there = np.array(found, bool) & of
+    by_fold = {fold: [int(part[folds == fold].sum()) for part in (found_there, of)] for fold in _ordered(folds)}
+    return {"count": int(found_there.sum()), "of": int(of.sum()), "folds": by_fold}
+
+
+def _measures(rows: Sequence[Row]) -> dict[str, Any]:
+    """How far the measures of what was drawn are from those of the truth; of none where truths were not measured."""
+    shown = [row for row in rows if not row.truth_empty]
+    drawn = [row for row in shown if not row.prediction_empty]
+
+    def measured(prefix: str, name: str) -> list[float]:
+        return [getattr(row, f"{prefix}_{name}") for row in drawn]
+
+    found = {
+        name: agreement(measured("predicted", name), measured("true", name))
+        for name in MEASURES
+        if any(not math.isnan(getattr(row, f"true_{name}")) for row in shown)
+    }
+    if any(not math.isnan(row.listed_circumference) for row in shown):
+        listed = measured("listed", "circumference")
+        found["listed_circumference"] = agreement(measured("predicted", "circumference"), listed) | {
+            "annotated_error": agreement(measured("true", "circumference"), listed)["error"]
+        }
+    return found
 
 
 def _refuse_repeats(rows: Sequence[Row]) -> None:
@@ -245,10 +218,15 @@ def _refuse_repeats(rows: Sequence[Row]) -> None:
 
 
 def _statistics(
-    values: np.ndarray, patients: np.ndarray, folds: np.ndarray, seed: int, resamples: int
+    values: np.ndarray,
+    patients: np.ndarray,
+    folds: np.ndarray,
+    bounds: tuple[float, float],
+    seed: int,
+    resamples: int,
 ) -> dict[str, Any]:
     """Sum up one metric: values, patients and folds are (N,), one an image."""
-    low, high = bootstrap_interval(values, patients, seed=seed, resamples=resamples)
+    low, high = bootstrap_interval(values, patients, bounds=bounds, seed=seed, resamples=resamples)
     by_fold = {fold: _mean(values[folds == fold]) for fold in _ordered(folds)}
     means = [mean for mean in by_fold.values() if mean is not None]
     return {
@@ -269,30 +247,3 @@ def _mean(values: np.ndarray) -> float | None:
 def _ordered(folds: np.ndarray) -> list[str]:
     """The folds that occur, "10" after "9"; "holdout" occurs alone."""
     return sorted(set(folds.tolist()), key=lambda fold: (len(fold), fold))
-
-
-def _table(title: str, entry: Mapping[str, Any], unit: str) -> Table:
-    measured = entry["hausdorff95"]["count"]
-    note = (
-        f"{entry['truth_empty']:.0%} of the true and {entry['prediction_empty']:.0%} of the predicted masks are empty. "
-        f"HD95 is over {measured} of {entry['images']} images: where exactly one of the two is empty there is none."
-    )
-    folds = [
-        (fold, str(images), *(_number(entry[metric]["folds"][fold], metric) for metric in _HEADINGS))
-        for fold, images in entry["fold_images"].items()
-    ]
-    total = ("all", str(entry["images"]), *(_with_spread(entry[metric], metric) for metric in _HEADINGS))
-    headings = [f"{text} ({unit})" if metric == "hausdorff95" else text for metric, text in _HEADINGS.items()]
-    return Table(title=title, note=note, header=("fold", "n", *headings), rows=(*folds, total))
-
-
-def _with_spread(statistics: Mapping[str, Any], metric: str) -> str:
-    mean, spread, low, high = (_number(statistics[key], metric) for key in ("mean", "sd_folds", "low", "high"))
-    text = mean if statistics["sd_folds"] is None else f"{mean} ± {spread}"
-    return text if statistics["low"] is None else f"{text} [{low}, {high}]"
-
-
-def _number(value: float | None, metric: str) -> str:
-    if value is None:
-        return _UNDEFINED
-    return f"{value:.1f}" if metric == "hausdorff95" else f"{value:.3f}"

@@ -9,6 +9,7 @@ from scipy import ndimage
 from tfseg.data import hc18
 from tfseg.data.files import read_table
 from tfseg.errors import InputError
+from tfseg.measures import shape
 
 REAL = Path(__file__).parents[2] / "../shared/data/hc18"
 HEADER = "filename,pixel size(mm),head circumference (mm)\n"
@@ -29,12 +30,16 @@ def test_heads_are_listed_with_subject_and_spacing(tmp_path, images, annotations
     save(tmp_path / annotations / "999_HC_Annotation.png")
     rows = "004_HC.png,0.2,1\n023_HC.png,0.1,1\n023_2HC.png,0.15,1\n777_HC.png,0.3,1\n"
     (tmp_path / hc18.TABLE).write_text(HEADER + rows)
+    rows_without_circumference = "\n".join(line.rpartition(",")[0] for line in (HEADER + rows).splitlines())
     listed = hc18.samples(tmp_path)
     assert [(s.image.stem, s.patient, s.spacing_mm) for s in listed] == [
         ("004_HC", "004", (0.2, 0.2)),
         ("023_2HC", "023", (0.15, 0.15)),
         ("023_HC", "023", (0.1, 0.1)),
     ]
+    assert {sample.circumference_mm for sample in listed} == {1}
+    (tmp_path / hc18.TABLE).write_text(rows_without_circumference)
+    assert {sample.circumference_mm for sample in hc18.samples(tmp_path)} == {None}
     assert [sample.masks[0].stem for sample in listed] == [f"{s.image.stem}_Annotation" for s in listed]
     assert [path.stem for path in hc18.orphans(tmp_path)] == ["999_HC_Annotation"]
 
@@ -47,6 +52,9 @@ def test_heads_are_listed_with_subject_and_spacing(tmp_path, images, annotations
         pytest.param(
             "001_HC.png", HEADER + "001_HC.png,x,1\n", r"\.csv: line 2: .*'x' is not a number", id="no-number"
         ),
+        pytest.param(
+            "001_HC.png", HEADER + "001_HC.png,1,-\n", r"line 2: head circumference \(mm\).*'-' is not", id="no-length"
+        ),
         pytest.param("001_HC.png", "a,b\n1,2\n", r"\.csv: has no columns 'filename'", id="other-columns"),
         pytest.param("head.png", HEADER, r"head\.png: not named as 023_2HC\.png is", id="no-subject"),
     ],
@@ -57,14 +65,6 @@ def test_wrong_tables_and_names_are_refused(tmp_path, name, table, message):
         (tmp_path / hc18.TABLE).write_text(table)
     with pytest.raises(InputError, match=message):
         hc18.samples(tmp_path)
-
-
-def circumference(mask: np.ndarray) -> float:
-    """Return the circumference, in pixels, of the ellipse with the second moments of a mask (Ramanujan's formula)."""
-    points = np.argwhere(mask)
-    a, b = 2 * np.sqrt(np.linalg.eigvalsh(np.cov(points.T)))  # a uniform ellipse: variance = semi-axis squared / 4
-    h = ((a - b) / (a + b)) ** 2
-    return math.pi * (a + b) * (1 + 3 * h / (10 + math.sqrt(4 - 3 * h)))
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="hc18 is not beside this checkout")
@@ -79,11 +79,13 @@ def test_all_real_heads_are_filled():
     for sample in listed:
         mask = hc18.DATASET.read_mask(sample, (540, 800))[..., 0]
         with Image.open(sample.masks[0]) as annotation:
-            flooded = ndimage.binary_fill_holes(np.asarray(annotation) > 0)
+            drawn = np.asarray(annotation) > 0
+        flooded = ndimage.binary_fill_holes(drawn)
         assert (mask != flooded).sum() <= 6  # of 20,000 and more: where the fit runs along the edge of the line
         assert sample.spacing_mm is not None
-        # the clinicians measured the middle of a line that is 3 pixels wide, and we fill up to its outer edge
-        outer = 2 * math.pi * 1.5 * sample.spacing_mm[0]
-        assert circumference(mask) * sample.spacing_mm[0] == pytest.approx(
-            measured_mm[sample.image.name] + outer, rel=0.01
-        )
+        assert sample.circumference_mm == measured_mm[sample.image.name]
+        # The table holds the circumference of the line's middle, and we fill up to its outer edge.
+        measured = shape(mask, spacing_mm=sample.spacing_mm, ellipse=True).circumference
+        half_line_mm = drawn.sum() * sample.spacing_mm[0] ** 2 / sample.circumference_mm / 2
+        # The masks are on a grid: 0.04 mm, a quarter of a pixel, of 65 mm and more is what the worst of them is off.
+        assert measured - 2 * math.pi * half_line_mm == pytest.approx(sample.circumference_mm, abs=0.05)

@@ -12,6 +12,7 @@ from PIL import Image
 from tfseg import runs
 from tfseg.config import Recipe
 from tfseg.data.nerve import DATASET
+from tfseg.measures import shape
 from tfseg.metrics import COLUMNS, Row, row_values, score
 from tfseg.summary import summarise
 
@@ -48,6 +49,8 @@ def make_run(
             measured = dataclasses.asdict(score(truth, prediction))
             for key in COUNTS:
                 confusion[file, "nerve"][key] += measured.pop(key)
+            for whose, mask in (("true", truth), ("predicted", prediction)):
+                measured |= {f"{whose}_{name}": value for name, value in dataclasses.asdict(shape(mask)).items()}
             rows.append(
                 Row(image=image, patient=PATIENTS[patient], fold=fold, file=file, class_name="nerve", **measured)
             )

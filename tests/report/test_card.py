@@ -82,6 +82,10 @@ def test_the_scores_are_those_of_the_summary(run_of_two_files):
     paired = summary["comparisons"]["int8"]["nerve"]
     assert losses[2][4].startswith(f"{paired['dice']['mean']:+.4f} [{paired['dice']['low']:+.4f}, ")
     assert losses[2][6] == f"{paired['flipped']} of 60"
+    (measures,) = found["Areas, diameters and circumferences"]
+    area = summary["files"]["int8"]["nerve"]["measures"]["area"]
+    assert measures[4][:4] == ["nerve", "int8", "area (px²)", str(area["count"])]
+    assert float(measures[4][5]) == round(area["error"], 1)
 
 
 def test_strata_are_scored_apart(bare_run):
@@ -104,6 +108,7 @@ def test_strata_are_scored_apart(bare_run):
         assert row[2:4] == [str(len(expected)), "12"]
         assert float(row[4].split()[0]) == pytest.approx(statistics.mean(one.dice for one in expected), abs=5e-4)
         assert "[" in row[4]
+    assert parts[4][6:8] == ["n/a", "n/a"]  # sensitivity and distance of images without a nerve
     assert f"Stratum benign: {len(benign)} images" in text
 
 
@@ -184,7 +189,7 @@ def test_no_name_breaks_the_page(bare_run):
     kinds = {child.type for token in parsed for child in token.children or ()}
     assert not {"html_inline", "link_open"} & kinds
     assert [token for token in parsed if token.type == "html_block"] == [parsed[-1]]  # the seal
-    assert {len(row) for folds in tables(text)["Folds"] for row in folds} == {10}
+    assert {len(row) for folds in tables(text)["Folds"] for row in folds} == {12}
 
 
 def test_a_run_without_scores_has_no_card(tfseg, bare_run):

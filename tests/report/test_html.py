@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 from html.parser import HTMLParser
@@ -7,8 +8,11 @@ import pytest
 
 from tfseg import runs
 from tfseg.errors import InputError
+from tfseg.metrics import COLUMNS, read_rows, row_values
+from tfseg.report.card import write_card
 from tfseg.report.html import write_report
 from tfseg.report.markup import Html, chart, element, join, table
+from tfseg.tables import EARLIER_RULE
 
 MEASURES = {  # label in the report -> name in summary.json
     "Dice": "dice",
@@ -125,6 +129,16 @@ def test_tables_have_headers(report):
     assert len([tag for tag, _ in page.tags if tag == "caption"]) == len(page.tables)
 
 
+def test_errors_of_measures_are_those_of_the_summary(report):
+    run, text = report
+    measures = json.loads((run / runs.SUMMARY).read_text())["files"]["keras"]["nerve"]["measures"]
+    assert list(measures) == ["area", "longest_diameter", "diameter_across"]
+    (shown,) = (rows for rows in Page(text).tables if rows[0][:3] == ["class", "file", "measure"])
+    for cells, entry in zip(shown[1:], measures.values(), strict=True):
+        values = f"{entry['reference']:.1f}", f"{entry['error']:+.1f}", f"{entry['absolute_error']:.1f}"
+        assert cells[3:] == [str(entry["count"]), *values, f"{entry['low']:+.1f} to {entry['high']:+.1f}"]
+
+
 def test_numbers_are_those_of_the_summary(report):
     run, text = report
     entry = json.loads((run / runs.SUMMARY).read_text())["files"]["keras"]["nerve"]
@@ -150,7 +164,32 @@ def test_counts_add_up_to_the_images_and_the_pixels(report):
     assert images == {"shows nerve": ["45", "3"], "shows no nerve": ["3", "9"]}
     counts = [int(cell.replace("\u202f", "")) for row in pixels.values() for cell in row]
     assert sum(counts) == 60 * 63 * 87
-    assert "6 of 60 images for nerve are left out of its mean." in page.text  # 3 missed and 3 false alarms
+    assert "in such an image it has no distance: 3 of 48 with nerve." in page.text
+    assert "it is the wider of bootstrap-t and Student's t" in page.text
+    assert page.rows("fold")["all"][-2:] == ["3 of 48", "3 of 12"]
+
+
+def test_a_network_that_draws_nothing_is_named_before_its_scores(bare_run):
+    assert "caution" not in {attributes.get("class") for _, attributes in Page(write_report(bare_run).read_text()).tags}
+    rows = read_rows(bare_run / runs.METRICS)
+    rows = [dataclasses.replace(row, prediction_empty=row.prediction_empty or row.fold == "3") for row in rows]
+    runs.write_csv(bare_run / runs.METRICS, COLUMNS, map(row_values, rows))
+    text = Page(write_report(bare_run).read_text(encoding="utf-8")).text
+    named = "CAUTION: fold 3, keras: drew nothing on all 10 images, 8 of which show nerve"
+    assert 0 < text.index(named) < text.index("On patients the network never saw")
+    assert f"\n> {named}" in write_card(bare_run).read_text(encoding="utf-8")
+
+
+def test_a_run_of_the_earlier_rule_says_so(bare_run):
+    summary = json.loads((bare_run / runs.SUMMARY).read_text())
+    del summary["rule"], summary["interval"]
+    for name in ("missed", "false_alarms"):
+        del summary["files"]["keras"]["nerve"][name]
+    (bare_run / runs.SUMMARY).write_text(json.dumps(summary))
+    page = Page(write_report(bare_run).read_text(encoding="utf-8"))
+    assert page.text.count(EARLIER_RULE) == 2  # below the table, and where the report says how numbers are made
+    assert "made it of percentiles" in page.text
+    assert EARLIER_RULE in write_card(bare_run).read_text(encoding="utf-8")
 
 
 def test_recipe_begins_with_what_differs_from_the_defaults(report):

@@ -12,7 +12,7 @@ from tfseg.bench.result import Cell
 from tfseg.bench.task import Task
 from tfseg.errors import InputError
 from tfseg.progress import progress
-from tfseg.summary import Table
+from tfseg.tables import Table
 
 HARNESS = Path("tflite/android/benchmark_model_v1")  # where get_harness.sh puts it, in a checkout
 

@@ -17,7 +17,7 @@ def listing(arguments: argparse.Namespace) -> None:
     import keras
 
     from tfseg.models.cost import gmac, parameters
-    from tfseg.summary import Table
+    from tfseg.tables import Table
 
     rows, names = [], models.names()
     with progress() as watch:

@@ -5,7 +5,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tfseg.summary import Table
+    from tfseg.tables import Table
 
 
 def say(text: str) -> None:
@@ -25,11 +25,15 @@ def print_table(table: "Table") -> None:
 
 
 def print_summary(summary: dict[str, Any], *, as_json: bool, comparison_only: bool = False) -> None:
-    from tfseg.summary import comparison_table, fold_tables
+    """Print a summary to stdout, and to stderr what one must know before one trusts it."""
+    from tfseg.tables import caution_texts, comparison_table, fold_tables, measure_tables
 
+    for text in caution_texts(summary):
+        say(text)
     if as_json:
         print(json.dumps(summary, indent=2))
         return
     comparison = comparison_table(summary)
-    for table in [*([] if comparison_only else fold_tables(summary)), *([comparison] if comparison else [])]:
+    scores = [] if comparison_only else [*fold_tables(summary), *measure_tables(summary)]
+    for table in [*scores, *([comparison] if comparison else [])]:
         print_table(table)

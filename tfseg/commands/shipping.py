@@ -104,7 +104,7 @@ def _options(arguments: argparse.Namespace, kind: str) -> "Options":
 
 
 def _print_sensitivity(changes: dict[str, dict[str, float]], title: str, *, as_json: bool) -> None:
-    from tfseg.summary import Table
+    from tfseg.tables import Table
 
     if as_json:
         print(json.dumps({"sensitivity": changes}, indent=2))

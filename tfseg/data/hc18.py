@@ -9,6 +9,7 @@ from tfseg.errors import InputError
 
 TABLE = "training_set_pixel_size_and_HC.csv"
 PIXEL_SIZE = "pixel size(mm)"
+CIRCUMFERENCE = "head circumference (mm)"  # of the middle of the annotated line; the test set's table lacks it
 LAYOUT = f"image/023_2HC.png with annotation/023_2HC_Annotation.png (or both in training_set/), and {TABLE}"
 _SUFFIX = "_Annotation"
 
@@ -23,17 +24,24 @@ def samples(root: Path) -> list[Sample]:
     images, annotations = _split(root)
     if not images:
         raise wrong_layout(root, LAYOUT)
-    spacing = _spacing_mm(root / TABLE)
+    table = _read_table(root / TABLE)
     listed = []
     for image in images:
         subject = image.stem.split("_")[0]
         if not subject.isdecimal():
             raise InputError(f"{image}: not named as 023_2HC.png is, its subject first; rename it or move it away")
-        if image.name not in spacing:
+        if image.name not in table:
             raise InputError(f"{root / TABLE}: has no row for {image.name}, so its pixel size is unknown; add it")
         masks = (annotations[image.stem],) if image.stem in annotations else ()
-        distance = spacing[image.name]
-        listed.append(Sample(image=image, masks=masks, patient=subject, spacing_mm=(distance, distance)))
+        distance, circumference = table[image.name]
+        sample = Sample(
+            image=image,
+            masks=masks,
+            patient=subject,
+            spacing_mm=(distance, distance),
+            circumference_mm=circumference,
+        )
+        listed.append(sample)
     return listed
 
 
@@ -51,14 +59,19 @@ def _split(root: Path) -> tuple[list[Path], dict[str, Path]]:
     return [path for path in files if not path.stem.endswith(_SUFFIX)], annotations
 
 
-def _spacing_mm(table: Path) -> dict[str, float]:
-    """Return the pixel size of every image in the table, in mm."""
-    spacing = {}
+def _read_table(table: Path) -> dict[str, tuple[float, float | None]]:
+    """Return the pixel size of every image in the table, and the head's circumference where it is listed, in mm."""
+    listed = {}
     for line, row in read_table(table):
         if "filename" not in row or PIXEL_SIZE not in row:
             raise InputError(f"{table}: has no columns 'filename' and {PIXEL_SIZE!r}; take the table HC18 comes with")
-        spacing[row["filename"]] = positive_number(row[PIXEL_SIZE], where=f"{table}: line {line}: {PIXEL_SIZE}")
-    return spacing
+        size = positive_number(row[PIXEL_SIZE], where=f"{table}: line {line}: {PIXEL_SIZE}")
+        where = f"{table}: line {line}: {CIRCUMFERENCE}"
+        listed[row["filename"]] = (
+            size,
+            positive_number(row[CIRCUMFERENCE], where=where) if CIRCUMFERENCE in row else None,
+        )
+    return listed
 
 
 DATASET = Dataset(
@@ -73,4 +86,5 @@ DATASET = Dataset(
     "images, PLoS ONE 13(8), 2018, e0200412",
     licence="CC BY 4.0",
     source="https://hc18.grand-challenge.org",
+    ellipses=("head",),
 )

@@ -30,6 +30,7 @@ class Sample:
         spacing_mm: (row, column) distance of pixel centres in mm at the original resolution, or None; of a volume
             (slice, row, column).
         slices: of a volume, from the feet up; 0 for a picture.
+        circumference_mm: of the ellipse that an annotator drew, where a table of the data set lists it.
     """
 
     image: Path
@@ -39,6 +40,7 @@ class Sample:
     stratum: str = ""
     spacing_mm: tuple[float, ...] | None = None
     slices: int = 0
+    circumference_mm: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +61,7 @@ class Dataset:
         citation: whom to cite.
         licence: under which terms the data come.
         source: where people get it (a page's address, in words or URL).
+        ellipses: the classes whose shape is an ellipse, such as a skull, so that its circumference is measured.
         kaggle: kagglehub handle, "competition:NAME" or "OWNER/NAME"; "" where Kaggle does not have it.
     """
 
@@ -72,6 +75,7 @@ class Dataset:
     citation: str
     licence: str
     source: str
+    ellipses: tuple[str, ...] = ()
     kaggle: str = ""
 
     def select(self, wanted: tuple[str, ...]) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from tfseg.report.html import PHANTOM
 from tfseg.report.markdown import code, escaped, line, points, table, titled
 from tfseg.report.record import Record, read_record
 from tfseg.report.strata import strata_table
-from tfseg.summary import comparison_table, fold_tables
+from tfseg.tables import comparison_table, fold_tables, measure_tables
 
 NAME = "MODEL_CARD.md"
 _SEAL = re.compile(r"<!-- tfseg card ([0-9a-f]{64}) -->\n\Z")
@@ -63,7 +63,7 @@ def _sealed(path: Path) -> bool:
 def _head(record: Record) -> list[str]:
     assert record.summary is not None
     title = f"{record.recipe.model} on {record.data['name']}{', PHANTOM' if record.phantom else ''}"
-    caution = [f"> {escaped(PHANTOM)}\n"] if record.phantom else []
+    caution = [f"> {escaped(text)}\n" for text in ([PHANTOM] if record.phantom else []) + results.known_first(record)]
     said = (*results.in_words(record, record.summary), results.basis(record))
     return [f"# Model card: {escaped(title)}\n", *caution, *(f"{line(text)}\n" for text in said)]
 
@@ -78,6 +78,7 @@ def _sections(record: Record, benchmarks: Sequence[Path]) -> list[tuple[str, str
         ("Intended use", points(_use(record))),
         ("Data", _data(record)),
         ("Folds", "\n".join(titled(folds) for folds in fold_tables(record.summary))),
+        ("Areas, diameters and circumferences", "\n".join(map(titled, measure_tables(record.summary)))),
         ("Scores by stratum", _strata(record)),
         ("What the files lose", _losses(record)),
         ("Latency", _latency(files, benchmarks)),

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from tfseg.summary import Table
+from tfseg.tables import Table
 
 # An underscore inside a word and brackets without a link behind them mean nothing: the text stays easy to read.
 _SPECIAL = re.compile(r"([\\`*<|~]|(?<=\])\(|(?<![^\W_])_|_(?![^\W_]))")

@@ -4,16 +4,17 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tfseg.cautions import cautions
 from tfseg.metrics import HOLDOUT, Row
 from tfseg.report.markup import Html, element, join, table
 from tfseg.report.record import Record
-from tfseg.summary import comparison_table, fold_tables
+from tfseg.tables import caution_texts, comparison_table, fold_tables, measure_tables
 
 MEASURES = {
     "dice": ("Dice", "overlap of the two outlines: 1 is the same area, 0 is none shared"),
     "kaggle_score": ("Kaggle score", "mean Dice as the challenge of 2016 counts it"),
     "iou": ("IoU", "area shared, of the area that either covers"),
-    "sensitivity": ("Sensitivity", "share of the true area that was found"),
+    "sensitivity": ("Sensitivity", "share of the true area that was found, where the class is to be seen"),
     "precision": ("Precision", "share of the drawn area that is true"),
     "specificity": ("Specificity", "share of the background that was left alone"),
     "accuracy": ("Pixel accuracy", "share of all pixels labelled rightly; high wherever the target is small"),
@@ -64,7 +65,13 @@ def headline(record: Record) -> Html:
     if not record.summary or not record.files:
         return element("p", "This run has no scores yet.", class_="lead")
     lines = (element("p", line, class_="lead") for line in in_words(record, record.summary))
-    return join([*lines, element("p", basis(record)), *_tiles(record)])
+    known = (element("p", text, class_="caution") for text in known_first(record))
+    return join([*known, *lines, element("p", basis(record)), *_tiles(record)])
+
+
+def known_first(record: Record) -> list[str]:
+    """Return what a reader must know first, also of a run that an earlier version summed up."""
+    return caution_texts({"cautions": [dataclasses.asdict(caution) for caution in cautions(record.rows)]})
 
 
 def in_words(record: Record, summary: Mapping[str, Any]) -> list[str]:
@@ -94,6 +101,8 @@ def scores(record: Record) -> Html:
             )
         )
         parts.append(element("p", folds.note, class_="note"))
+    for measures in measure_tables(record.summary):
+        parts += [table(measures.title, measures.header, measures.rows), element("p", measures.note, class_="note")]
     return join(parts)
 
 

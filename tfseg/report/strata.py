@@ -5,9 +5,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tfseg.intervals import bootstrap_interval
 from tfseg.metrics import Row
 from tfseg.report.results import number
-from tfseg.summary import Table, bootstrap_interval
+from tfseg.summary import metric_bounds, metric_values
+from tfseg.tables import Table
 
 _MEASURES = {"dice": "Dice", "iou": "IoU", "sensitivity": "Sensitivity", "hausdorff95": "HD95"}
 
@@ -35,7 +37,8 @@ def strata_table(
     headings = [f"{text} ({unit})" if measure == "hausdorff95" else text for measure, text in _MEASURES.items()]
     return Table(
         title=f"{mark} {class_name}, by stratum".strip(),
-        note="Mean over images [95 % interval over patients]; a part with fewer than two patients has no interval.",
+        note="Mean over images [95 % interval over patients]; a part with fewer than two patients has no interval. "
+        f"Sensitivity and HD95 are over images that show {class_name}.",
         header=("file", "images", "n", "patients", *headings),
         rows=tuple(lines),
     )
@@ -50,8 +53,9 @@ def _parts(rows: Sequence[Row], strata: Mapping[str, Sequence[str]], class_name:
 
 
 def _score(rows: Sequence[Row], measure: str, seed: int) -> str:
-    values = np.array([getattr(row, measure) for row in rows])
+    values = metric_values(rows, measure)
     defined = values[~np.isnan(values)]
     mean = number(float(defined.mean()) if len(defined) else None, measure)
-    low, high = bootstrap_interval(values, np.array([row.patient for row in rows]), seed=seed)
+    patients = np.array([row.patient for row in rows])
+    low, high = bootstrap_interval(values, patients, bounds=metric_bounds(measure), seed=seed)
     return mean if math.isnan(low) else f"{mean} [{number(low, measure)}, {number(high, measure)}]"

@@ -15,7 +15,7 @@ from tfseg.report.markup import Html, element, join
 from tfseg.report.pictures import training
 from tfseg.report.record import read_record
 from tfseg.report.tradeoff import Point, captioned, tradeoff
-from tfseg.summary import Table
+from tfseg.tables import Table
 
 STUDY, MARKDOWN, CSV, PAGE, PICTURE = "study.json", "table.md", "table.csv", "study.html", "study.svg"
 NOT_PUBLISHED = "–"
