@@ -1,4 +1,3 @@
-import math
 from pathlib import Path
 
 import numpy as np
@@ -81,11 +80,11 @@ def test_all_real_heads_are_filled():
         with Image.open(sample.masks[0]) as annotation:
             drawn = np.asarray(annotation) > 0
         flooded = ndimage.binary_fill_holes(drawn)
-        assert (mask != flooded).sum() <= 6  # of 20,000 and more: where the fit runs along the edge of the line
+        assert np.all(flooded[mask > 0])
+        # Half of the line stays out; its pixels, some 1,500, are a quarter of a pixel off.
+        assert (flooded & (mask == 0)).sum() == pytest.approx(drawn.sum() / 2, rel=0.2)
         assert sample.spacing_mm is not None
         assert sample.circumference_mm == measured_mm[sample.image.name]
-        # The table holds the circumference of the line's middle, and we fill up to its outer edge.
         measured = shape(mask, spacing_mm=sample.spacing_mm, ellipse=True).circumference
-        half_line_mm = drawn.sum() * sample.spacing_mm[0] ** 2 / sample.circumference_mm / 2
-        # The masks are on a grid: 0.04 mm, a quarter of a pixel, of 65 mm and more is what the worst of them is off.
-        assert measured - 2 * math.pi * half_line_mm == pytest.approx(sample.circumference_mm, abs=0.05)
+        # Of 65 mm and more; the masks are on a grid, and 0.05 mm is a quarter of a pixel.
+        assert measured == pytest.approx(sample.circumference_mm, abs=0.05)

@@ -134,7 +134,7 @@ def test_what_holds_no_class_numbers_is_refused(tmp_path, name, pixels, message)
 
 
 def ellipse(size: tuple[int, int], centre: tuple[float, float], axes: tuple[float, float], *, line: float = 3):
-    """Return inside and outline of an axis-parallel ellipse, straight from its equation."""
+    """Return inside and outline of an axis-parallel ellipse, straight from its equation; the line is inside."""
     y, x = np.mgrid[: size[0], : size[1]]
     distance = np.hypot((x - centre[0]) / axes[0], (y - centre[1]) / axes[1])
     inside = distance <= 1
@@ -158,10 +158,10 @@ def test_outlines_are_filled(tmp_path, centre, gap):
     if gap:
         line[gap] = False
     mask = read_outline(sample(save(tmp_path / "m.png", line.astype(np.uint8) * 255)), (100, 120))[..., 0]
-    assert np.all(mask[line])
-    # without a gap only the pixels of the line decide; in a gap the edge may lie half a line, 1.5 pixels, further in
-    missed = np.abs(mask.astype(int) - inside).sum()
-    assert missed <= (40 if gap else 0)
+    middle = ellipse((100, 120), centre, (43.5, 28.5))[0]  # a line of 3 pixels, of which the outer half stays out
+    assert np.all(inside[mask > 0])
+    # The outline of some 230 pixels is a quarter of a pixel off: erosion makes a line thinner where it runs aslant.
+    assert np.abs(mask.astype(int) - middle).sum() <= 60
 
 
 def test_an_empty_outline_is_an_empty_mask(tmp_path):
