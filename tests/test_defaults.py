@@ -1,0 +1,89 @@
+"""What the plain command does by itself: the default recipe, published weights, decisions on emptiness, time limits."""
+
+import csv
+import json
+import zipfile
+
+import pytest
+
+from tfseg import runs
+from tfseg.lite import metadata
+
+SMALL = ("--image-size", "32", "--folds", "2", "--batch-size", "4")
+
+
+@pytest.fixture(scope="module")
+def plain(tfseg, write_folder, tmp_path_factory):
+    """One epoch of the default recipe on a user's own folder."""
+    data = write_folder(tmp_path_factory.mktemp("data") / "mine")
+    run = tmp_path_factory.mktemp("runs") / "run"
+    tfseg("train", "--dataset", "folder", "--data", data, *SMALL, "--epochs", "1", "--deploy", "int8", "--out", run)
+    return data, run
+
+
+def card(path):
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read("tfseg.json"))
+
+
+def test_a_users_folder_is_learned_by_a_pretrained_network(plain):
+    _, run = plain
+    recipe = runs.read_recipe(run)
+    assert (recipe.model, recipe.weights, recipe.loss) == ("lite_unet", "imagenet", "dice_bce")
+    assert (recipe.presence, recipe.decide, recipe.validation) == ("no", "no", 0)  # no mask is empty
+    assert card(run / "fold_0" / "model.keras")["weights"] == "imagenet"
+    assert metadata.read(run / "fold_0" / "int8.tflite").weights == "imagenet"
+    assert recipe.min_steps == 0  # --epochs 1 asked for one epoch
+
+
+def test_a_presence_head_without_empty_masks_is_refused_in_one_line(tfseg, plain, tmp_path):
+    data, _ = plain
+    arguments = ("--set", "presence=yes", "--set", "decide=yes", "--set", "validation=0.3")
+    done = tfseg("train", "--dataset", "folder", "--data", data, *SMALL, *arguments, "--out", tmp_path / "r", status=2)
+    assert "presence = 'yes', but none of the masks is empty" in done.stderr
+    assert not (tmp_path / "r").exists()
+
+
+def test_weights_that_a_network_does_not_have_are_refused_in_one_line(tfseg, plain, tmp_path):
+    data, _ = plain
+    arguments = ("--model", "nerve_unet", "--weights", "imagenet")
+    done = tfseg("train", "--dataset", "folder", "--data", data, *SMALL, *arguments, "--out", tmp_path / "r", status=2)
+    assert "weights = 'imagenet': nerve_unet takes the path of a .keras file of tfseg only" in done.stderr
+
+
+def test_weights_for_other_channels_are_refused_in_one_line(tfseg, plain, tmp_path):
+    data, run = plain
+    other = tmp_path / "other"
+    arguments = ("--set", "channels=3", "--epochs", "1", "--weights", run / "fold_0" / "model.keras")
+    done = tfseg("train", "--dataset", "hc18", *SMALL, *arguments, "--out", other, status=2)
+    assert "does not fit lite_unet: stem_conv/kernel (3x3x3x32 here, 3x3x1x32 there)" in done.stderr
+    assert data.exists()
+
+
+def test_decisions_are_made_on_validation_patients_and_obeyed_by_every_file(tfseg, nerve, tmp_path):
+    run = tmp_path / "run"
+    tfseg(
+        *("train", "--dataset", "nerve", "--data", nerve, *SMALL, "--epochs", "2", "--model", "lite_unet"),
+        *("--set", "presence=yes", "--set", "decide=yes", "--set", "validation=0.3", "--deploy", "int8", "--out", run),
+    )
+    decision = json.loads((run / "fold_0" / "decision.json").read_text())
+    shipped, kept = metadata.read(run / "fold_0" / "int8.tflite"), card(run / "fold_0" / "model.keras")
+    for key in ("threshold", "smallest_area", "presence"):
+        assert kept[key] == decision[key]
+        assert json.loads(json.dumps(getattr(shipped, key))) == decision[key]
+    training = {
+        name for fold, names in json.loads((run / "folds.json").read_text()).items() if fold != "0" for name in names
+    }
+    assert 0 < decision["images"] < len(training)
+    assert decision["dice"] >= decision["dice_before"] - 0.01  # neighbours of a gate are averaged
+
+
+def test_minutes_end_a_training_with_its_schedule(tfseg, nerve, tmp_path):
+    run = tmp_path / "run"
+    arguments = ("--epochs", "100000", "--minutes", "0.3", "--set", "warmup=0.05")
+    tfseg("train", "--dataset", "nerve", "--data", nerve, *SMALL, *arguments, "--out", run)
+    with (run / "fold_0" / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert 2 < len(rows) < 10_000
+    rates = [float(row["learning_rate"]) for row in rows]
+    assert rates[-1] < 0.2 * max(rates)  # the cosine came down in the time that there was
