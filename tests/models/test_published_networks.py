@@ -14,6 +14,8 @@ from tfseg.models import MODELS, build
 from tfseg.models.cost import gmac, parameters
 
 PARAMETERS = {  # trainable, three channels in, one class
+    "lite_unet": 723_545,  # ours
+    "lite_unet@80": 267_761,
     "segresnet": 395_121,  # MONAI
     "segresnet_bn": 395_121,
     "lraspp_mobilenetv3": 3_218_138,  # torchvision
@@ -44,7 +46,7 @@ PUBLISHED = {  # channels, trainable parameters, those that we leave out, millio
     "simple_unet": (1, 62_994, 4 * 32 + 1, 667),
     "simple_unet@64": (1, 249_890, 4 * 64 + 1, 2629),
 }
-SMALL = ("mk_unet", "mk_unet_relu", "cmunext_s", "cmunext_s_relu", "mobile_cmunext", "simple_unet")
+SMALL = ("lite_unet", "mk_unet", "mk_unet_relu", "cmunext_s", "cmunext_s_relu", "mobile_cmunext", "simple_unet")
 # A millionth more light moves the logits of a random one of these by up to a thousandth of their range.
 CHAOTIC = ("cmunext_s", "cmunext_s_relu", "mobile_cmunext")
 

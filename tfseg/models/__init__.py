@@ -39,10 +39,7 @@ MODELS: dict[str, Network] = {
         "lite_unet.lite_unet",
         16,
         "ours, on EfficientNet-Lite0 (Tan and Le, ICML 2019, arXiv:1905.11946)",
-        variants={
-            "80": {"trunk_width": 80, "widths": (48, 32, 16)},
-            "320": {"trunk_width": 320, "widths": (96, 64, 40, 24)},
-        },
+        variants={"80": {"trunk_width": 80, "widths": (48, 32, 16)}},
         weights="imagenet",
     ),
     "nerve_unet": Network("nerve_unet.nerve_unet", 16, "Ronneberger et al., MICCAI 2015, arXiv:1505.04597"),

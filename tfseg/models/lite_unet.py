@@ -40,16 +40,21 @@ def lite_unet(
         A model from (B, H, W, C) images in [0, 1] to (B, H, W, classes) logits; 723,257 trainable parameters for one
         input channel and one class, 267,473 with a trunk of 80 channels and widths of 48, 32 and 16.
     """
-    stages = [stage.width for stage in STAGES].index(trunk_width) + 1
+    require_divisible(input_shape, 16)
     image = keras.Input(input_shape, name="image")
-    features = {feature.shape[1]: feature for feature in trunk(image, stages=stages)}  # the last of each resolution
-    require_divisible(input_shape, input_shape[0] // min(features))
-    *skips, x = features.values()  # (H, W) / 2, / 4, ...
+    *skips, x = _features(image, trunk_width)
     x = _conv_norm(x, widths[0], 1, activation="relu6", name="top")
     for level, (skip, width) in enumerate(zip(reversed(skips[head.bit_length() - 2 :]), widths, strict=True)):
         x = _up(x, skip, width, name=f"up{level}")
     logits = to_logits(x, classes)
     return keras.Model(image, Upsample(head, dtype="float32", name="upsample")(logits), name="lite_unet")
+
+
+def _features(image: Tensor, trunk_width: int) -> tuple[Tensor, ...]:
+    """Return what the trunk makes of an image at a half, a quarter, an eighth and a sixteenth of the resolution."""
+    stages = [stage.width for stage in STAGES].index(trunk_width) + 1
+    half, quarter, eighth, *sixteenth = trunk(image, stages=stages)
+    return half, quarter, eighth, sixteenth[-1]
 
 
 def _up(x: Tensor, skip: Tensor, width: int, *, name: str) -> Tensor:

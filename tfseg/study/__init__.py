@@ -32,6 +32,8 @@ _QUICK: dict[str, Any] = {"image_size": 32, "folds": 2, "epochs": 2}
 # Rows of the study of small networks, each in the form that ships, beside the U-Net that they are measured against.
 _TINY = (
     "unet",
+    "lite_unet",
+    "lite_unet@80",
     "cmunext_s_relu",
     "mk_unet_relu",
     "mk_unet_relu@s",
