@@ -243,7 +243,7 @@ def test_contradicting_masks(add, tmp_path, masks, message):
 
 
 def test_contradictions_of_one_group_are_one_finding(add, tmp_path):
-    for number, x in enumerate([20, 20, 50]):
+    for number, x in enumerate([20, 50, 70]):
         add(f"{number}.png", picture(0) // (number + 1), disk(x))
     report = check(dataset(), tmp_path)
     assert one(report, "contradicting masks", "warning").endswith("; 1 more such pair in this group")
