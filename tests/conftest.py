@@ -100,9 +100,9 @@ def tfseg(start_tfseg: Callable[..., "subprocess.Popen[str]"]) -> Callable[..., 
 def write_folder() -> Callable[..., Path]:
     """Write small data sets in the `folder` layout."""
 
-    def write(root: Path, *, subjects: int = 6) -> Path:
+    def write(root: Path, *, subjects: int = 6, seed: int = 7) -> Path:
         """Write a data set in the `folder` layout: noise with a bright disk, two images a subject."""
-        rng = np.random.default_rng(7)
+        rng = np.random.default_rng(seed)
         row, column = np.mgrid[:40, :48]
         lines = ["image,patient"]
         for subject in range(subjects):

@@ -34,6 +34,7 @@ from tfseg.train import STATE, Task, check_task, train
 
 LOCAL = Local()
 DECISION = "decision.json"
+NETWORKS = "networks.json"  # of the hold-out: the folds whose networks were scored on it
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,9 +101,11 @@ def _run(
     ]
     for job in jobs:
         models.network(job.recipe.model, image_size=job.recipe.image_size)
-    splits = [_begin(job, command) for job in jobs]
+    splits = [_split(job) for job in jobs]
     labels = [f"{job.run.name} " if len(jobs) > 1 else "" for job in jobs]
     todo = [_pieces(job, split, only, label) for job, split, label in zip(jobs, splits, labels, strict=True)]
+    for job, split in zip(jobs, splits, strict=True):
+        _begin(job, split, command)
     left = {job.run: len(pieces) for job, pieces in zip(jobs, todo, strict=True)}
     summaries = []
     with contextlib.closing(engine.run([piece for pieces in todo for piece in pieces], watch=watch)) as done:
@@ -144,8 +147,8 @@ def rescore(run: Path, source: Source, *, flips: bool = False, watch: Watch) -> 
     return summarise_job(job, rows, counts)
 
 
-def _begin(job: Job, command: Sequence[str]) -> dict[str, list[str]]:
-    """Write what a run folder starts with, or check that it was begun with the same; return the folds."""
+def _split(job: Job) -> dict[str, list[str]]:
+    """Draw the folds, or return those of the run folder after a check that it was begun with the same."""
     run, source = job.run, job.source
     samples = list(source.samples.values())
     if (
@@ -177,11 +180,18 @@ def _begin(job: Job, command: Sequence[str]) -> dict[str, list[str]]:
         classes=job.fold_classes,
     )
     _check_teacher(job, split)
+    return split
+
+
+def _begin(job: Job, split: dict[str, list[str]], command: Sequence[str]) -> None:
+    """Write what a run folder starts with, where it has not begun; what can be refused was refused before."""
+    run, source = job.run, job.source
+    if (run / runs.FOLDS).exists():
+        return
     runs.write_json(run / runs.PROVENANCE, runs.provenance(command, data=source.about()))
     runs.write_whole(run / runs.RECIPE, job.recipe.to_toml())
     runs.write_json(run / runs.DATA_CHECK, source.report.to_json())
     runs.write_json(run / runs.FOLDS, split)  # last: its presence says that the run has begun
-    return split
 
 
 def _check_teacher(job: Job, split: dict[str, list[str]]) -> None:
@@ -325,11 +335,23 @@ def _score_fold(job: Job, fold: int, training: Sequence[str], unseen: Sequence[s
 
 def _finish(job: Job, split: dict[str, list[str]]) -> dict[str, Any]:
     """Score the folds' networks together on the hold-out images, and sum up; all pieces of the run are done."""
-    if split.get(HOLDOUT) and not (job.run / HOLDOUT / runs.METRICS).exists():
-        draw = job.run / HOLDOUT / runs.PREDICTIONS
-        write_scores(job.run / HOLDOUT, *score(job, open_network(job.run), split[HOLDOUT], HOLDOUT, draw=draw))
+    if split.get(HOLDOUT):
+        _score_holdout(job, split[HOLDOUT])
     (job.run / PIXELS).unlink(missing_ok=True)
     return collect(job)
+
+
+def _score_holdout(job: Job, unseen: Sequence[str]) -> None:
+    """Score the mean of the networks that the run has, unless those very networks were scored."""
+    folder = job.run / HOLDOUT
+    present = [path.name for path in runs.fold_folders(job.run) if (path / runs.MODEL).exists()]
+    scored = folder / NETWORKS
+    if (folder / runs.METRICS).exists() and scored.exists() and runs.read_json(scored) == present:
+        return
+    rows, counts = score(job, open_network(job.run), unseen, HOLDOUT, draw=folder / runs.PREDICTIONS)
+    scored.unlink(missing_ok=True)
+    write_scores(folder, rows, counts)
+    runs.write_json(scored, present)
 
 
 def _share(names: Sequence[str], place: int, watch: Watch) -> Watch:

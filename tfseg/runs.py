@@ -119,9 +119,14 @@ def new_folder(root: Path, name: str) -> Path:
     return root / f"{name}-{number}"
 
 
-def newest(root: Path, *, recipe: Recipe | None = None) -> Path | None:
-    """Return the run below `root` that was begun last (with that recipe, where one is given), or None."""
-    begun = [path for path in root.glob(f"*/{RECIPE}") if recipe is None or path.read_text() == recipe.to_toml()]
+def newest(root: Path, *, recipe: Recipe | None = None, fingerprint: str | None = None) -> Path | None:
+    """Return the run below `root` that was begun last (with that recipe, on data of that fingerprint), or None."""
+    begun = [
+        path
+        for path in root.glob(f"*/{RECIPE}")
+        if (recipe is None or path.read_text() == recipe.to_toml())
+        and (fingerprint is None or read_json(path.parent / PROVENANCE)["data"]["fingerprint"] == fingerprint)
+    ]
     return max(begun, key=lambda path: path.stat().st_mtime_ns).parent if begun else None
 
 
@@ -166,7 +171,10 @@ def check_schema(run: Path) -> None:
 
 @contextlib.contextmanager
 def locked(run: Path) -> Iterator[None]:
-    """Hold the run folder's lock; InputError when another process holds it. A killed process frees it."""
+    """Hold the run folder's lock; InputError when another process holds it. A killed process frees it.
+
+    A run that ends in an error before it has begun leaves no folder.
+    """
     run.mkdir(parents=True, exist_ok=True)
     with (run / LOCK).open("w") as file:
         try:
@@ -177,7 +185,12 @@ def locked(run: Path) -> Iterator[None]:
             raise InputError(
                 f"{run}: another process is working in this run folder; wait for it or choose --out"
             ) from error
-        yield
+        try:
+            yield
+        except BaseException:
+            if [path.name for path in run.iterdir()] == [LOCK]:
+                shutil.rmtree(run)
+            raise
 
 
 def sweep(run: Path) -> None:

@@ -29,7 +29,15 @@ def draw(samples: list[Sample], **options) -> dict[str, list[str]]:
 
 def test_groups_are_patients():
     samples = [sample("a.png", patient="7"), sample("b.png", patient="8"), sample("c.png", patient="7")]
-    assert folds.groups(samples, [("a.png", "b.png")], ROOT) == ["7", "8", "7"]
+    assert folds.groups(samples, (), ROOT) == ["7", "8", "7"]
+
+
+def test_patients_who_share_an_image_are_one_group():
+    samples = [sample(f"{name}.png", patient=patient) for name, patient in zip("abcdef", "788912", strict=True)]
+    found = folds.groups(samples, [("a.png", "b.png"), ("c.png", "d.png")], ROOT)
+    assert found == ["7 + 8 + 9"] * 4 + ["1", "2"]
+    chain = [sample(f"{number}.png", patient=str(number)) for number in range(6)]
+    assert folds.groups(chain, [tuple(f"{number}.png" for number in range(6))], ROOT) == ["0 + 1 + 2 + 3 more"] * 6
 
 
 def test_groups_are_near_duplicates_where_patients_are_unknown():

@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 
 from tfseg.data import DATASETS
 from tfseg.data.files import images_in
-from tfseg.data.hygiene import Report, check, fatal, lines, require_clean
+from tfseg.data.hygiene import Report, check, fatal, lines, require_clean, warnings
 from tfseg.data.masks import read_indexed
 from tfseg.data.sample import Dataset, Sample
 from tfseg.errors import InputError
@@ -321,6 +321,47 @@ ACROSS = {
     "0034": "0143",
     "0035": "0144",
 }
+
+
+@pytest.mark.parametrize(("one_way", "another"), [("1", "1.0"), ("03", "3"), ("P2", "p2"), ("P 002", "p_2")])
+def test_a_patient_spelled_in_two_ways(add, tmp_path, one_way, another):
+    for seed, patient in enumerate([one_way, another, "30", "4"]):
+        add(f"{patient}-a-{seed}.png", picture(seed), disk(20))
+    report = check(dataset(patient=True), tmp_path)
+    message = one_way_first(one(report, "patient spelled in two ways", "warning"), one_way, another)
+    assert message == "the patients A, B count as 2; if they are one, spell them alike"
+    assert set(files_of(report, "patient spelled in two ways")[0]) == {
+        f"images/{one_way}-a-0.png",
+        f"images/{another}-a-1.png",
+    }
+
+
+def one_way_first(message: str, one_way: str, another: str) -> str:
+    """Name the patients of a message A and B, in the order in which their files were listed."""
+    pair, turned = f"patients {one_way}, {another} ", f"patients {another}, {one_way} "
+    return message.replace(pair, "patients A, B ").replace(turned, "patients A, B ")
+
+
+def test_patients_of_other_numbers_are_other_patients(add, tmp_path):
+    for seed, patient in enumerate(["1.1", "1.10", "11", "10", "1", "P1", "P11"]):
+        add(f"{patient}-a-{seed}.png", picture(seed), disk(20))
+    assert files_of(check(dataset(patient=True), tmp_path), "patient spelled in two ways") == []
+
+
+def test_warnings_in_short(add, tmp_path):
+    add("1-a-0.png", picture(0), disk(20))
+    add("2-a-0.png", picture(0), disk(20))
+    add("02-a-0.png", picture(1), np.zeros_like(disk(20)))
+    text = warnings(check(dataset(patient=True), tmp_path), tmp_path)
+    assert [line.split(", first ")[0] for line in text] == [
+        "warning: duplicate: 1",
+        "warning: near-duplicate across patients: 1",
+        "warning: patient spelled in two ways: 1",
+        f"see the whole list: tfseg data check {tmp_path} --dataset test",
+    ]
+    for number in (1, 2):
+        (tmp_path / "images" / f"{'0' * (number - 1)}2-a-0.png").unlink()
+    assert warnings(check(dataset(patient=True), tmp_path), tmp_path)[0].startswith("warning: mask without image: 2")
 
 
 def test_usgra(shared_data):

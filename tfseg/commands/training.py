@@ -47,18 +47,22 @@ def _train(arguments: argparse.Namespace, *, only: int | None, engine: "Engine")
     recipe = _recipe(arguments)
     _check_names(recipe)
     from tfseg import runs
+    from tfseg.data.hygiene import warnings
     from tfseg.data.locate import find
     from tfseg.job import settled
     from tfseg.progress import progress
 
     root = find(recipe.dataset, arguments.data)
-    _check_out(arguments)
+    if arguments.out is not None:
+        _check_out(arguments)
     with progress() as watch:
         source = open_data(recipe, root or phantom_data(recipe.dataset, watch), watch)
         if source.phantom:
             say(f"PHANTOM: {source.root} holds simulated images; no result here says anything about patients")
+        for line in warnings(source.report, source.root):
+            say(line)
         recipe = settled(recipe, source)
-        run = _run_folder(arguments, recipe)
+        run = arguments.out or _run_folder(recipe, source.fingerprint, resume=arguments.resume)
         if recipe.weights not in ("", "none"):
             load_tensorflow()
             from tfseg.models.pretrained import fetch
@@ -216,23 +220,25 @@ def _check_names(recipe: Recipe) -> None:
     dataset(recipe.dataset).select(recipe.classes)
 
 
-def _run_folder(arguments: argparse.Namespace, recipe: Recipe) -> Path:
-    from tfseg import runs
-
-    root, name = Path("runs"), f"{recipe.dataset}-{recipe.model.replace('@', '_')}"
-    if arguments.out is None:
-        found = runs.newest(root, recipe=recipe) if arguments.resume else None
-        if arguments.resume and found is None:
-            say(f"nothing to resume in {root} with this recipe: starting from the beginning")
-        return found or runs.new_folder(root, name)
-    if arguments.resume and not runs.begun(arguments.out):
-        say(f"nothing to resume in {arguments.out}: starting from the beginning")
-    return arguments.out
-
-
 def _check_out(arguments: argparse.Namespace) -> None:
-    """Refuse a folder that holds a run already, before anything heavy is loaded."""
+    """Refuse an --out that holds something else, or a run that is not to be resumed."""
     from tfseg import runs
 
-    if arguments.out is not None and runs.begun(arguments.out) and not arguments.resume:
-        raise InputError(f"{arguments.out}: exists already; add --resume to go on with it, or choose another --out")
+    if runs.begun(arguments.out):
+        if not arguments.resume:
+            raise InputError(f"{arguments.out}: exists already; add --resume to go on with it, or choose another --out")
+    elif arguments.resume:
+        say(f"nothing to resume in {arguments.out}: starting from the beginning")
+
+
+def _run_folder(recipe: Recipe, fingerprint: str, *, resume: bool) -> Path:
+    """Return the folder of the run to go on with, which has that recipe and those data, or of a new one."""
+    from tfseg import runs
+
+    root = Path("runs")
+    if resume:
+        found = runs.newest(root, recipe=recipe, fingerprint=fingerprint)
+        if found:
+            return found
+        say(f"nothing to resume in {root} with this recipe and these data: starting from the beginning")
+    return runs.new_folder(root, f"{recipe.dataset}-{recipe.model.replace('@', '_')}")

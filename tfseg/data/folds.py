@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfseg.data.deal import Table, deal
+from tfseg.data.duplicates import unite
 from tfseg.data.sample import Sample
 from tfseg.errors import InputError
 from tfseg.metrics import HOLDOUT
@@ -19,9 +20,9 @@ _SHOWN = 3
 def groups(samples: Sequence[Sample], near_duplicates: Sequence[Sequence[str]], root: Path) -> list[str]:
     """Return, for every sample, the unit that folds never part.
 
-    That is its patient. Where the patient is unknown it is its group of near-duplicates, "group-1", "group-2", ... in
-    the order of the samples, and an image that has no double is a group of its own. A double of a patient's image is
-    that patient's.
+    That is its patient, and all patients that share an image or nearly one: "3 + 5". Where nobody of a group of
+    near-duplicates is known it is that group, "group-1", "group-2", ... in the order of the samples, and an image that
+    has no double is a group of its own. A double of a patient's image is that patient's.
 
     Args:
         samples: all of them.
@@ -30,13 +31,32 @@ def groups(samples: Sequence[Sample], near_duplicates: Sequence[Sequence[str]], 
     """
     group_of = {image: number for number, group in enumerate(near_duplicates) for image in group}
     keys = [group_of.get(image, image) for image in _names(samples, root)]
-    units: dict[int | str, str] = {}
+    number: dict[tuple[str, int | str], int] = {}
     for key, sample in zip(keys, samples, strict=True):
+        number.setdefault(("group", key), len(number))
         if sample.patient is not None:
-            units.setdefault(key, sample.patient)
-    unknown = [key for key in dict.fromkeys(keys) if key not in units]
-    units |= {key: f"group-{number}" for number, key in enumerate(unknown, 1)}
-    return [units[key] if sample.patient is None else sample.patient for key, sample in zip(keys, samples, strict=True)]
+            number.setdefault(("patient", sample.patient), len(number))
+    links = [
+        (number["group", key], number["patient", sample.patient])
+        for key, sample in zip(keys, samples, strict=True)
+        if sample.patient is not None
+    ]
+    units = unite(len(number), np.array(links, np.int64).reshape(-1, 2))
+    patients: dict[int, dict[str, None]] = {}
+    for key, sample in zip(keys, samples, strict=True):
+        known = patients.setdefault(int(units[number["group", key]]), {})
+        if sample.patient is not None:
+            known[sample.patient] = None
+    unknown = [unit for unit, known in patients.items() if not known]
+    names = {unit: f"group-{place}" for place, unit in enumerate(unknown, 1)}
+    names |= {unit: _joined(list(known)) for unit, known in patients.items() if known}
+    return [names[int(units[number["group", key]])] for key in keys]
+
+
+def _joined(patients: Sequence[str]) -> str:
+    """Name patients that folds never part."""
+    more = [f"{len(patients) - _SHOWN} more"] if len(patients) > _SHOWN else []
+    return " + ".join([*patients[:_SHOWN], *more])
 
 
 def labels(samples: Sequence[Sample], empties: Mapping[str, Collection[str]], root: Path) -> list[frozenset[str]]:

@@ -1,5 +1,6 @@
 """What is wrong with a folder of images and masks, before a network learns from it: `tfseg data check`."""
 
+import re
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -99,6 +100,7 @@ def check(
     ]
     findings += _contradictions(facts, pairs, dataset.classes)
     findings += [finding for group in groups for finding in _duplicates(group)]
+    findings += _spellings(facts)
     findings += _empty_masks(facts, empties, root)
     patients = {sample.patient for sample in samples}
     return Report(
@@ -127,8 +129,8 @@ def require_clean(report: Report, root: Path) -> None:
     errors = [finding for finding in report.findings if finding.severity == ERROR]
     if errors:
         more = f" (and {_count(len(errors) - 1, 'more error')})" if errors[1:] else ""
-        command = f"tfseg data check {shlex.quote(str(root))} --dataset {report.dataset}"
-        raise InputError(f"{root / errors[0].files[0]}: {errors[0].message}{more}; see the whole list: {command}")
+        list_all = f"see the whole list: {_command(report, root)}"
+        raise InputError(f"{root / errors[0].files[0]}: {errors[0].message}{more}; {list_all}")
 
 
 def lines(report: Report, *, limit: int) -> list[str]:
@@ -148,6 +150,21 @@ def lines(report: Report, *, limit: int) -> list[str]:
         text += [f"    {_shown(finding.files)}: {finding.message}" for finding in found[:limit]]
         text += [f"    and {count - limit} more"] if count > limit else []
     return text
+
+
+def warnings(report: Report, root: Path) -> list[str]:
+    """Return what to know before training, in short: each kind of warning, its count and first case, and the command."""
+    text = []
+    for kind, count in report.counts.items():
+        first = next(finding for finding in report.findings if finding.kind == kind)
+        if first.severity == WARNING:
+            text.append(f"warning: {kind}: {count}, first {_shown(first.files)}: {first.message}")
+    return [*text, f"see the whole list: {_command(report, root)}"] if text else []
+
+
+def _command(report: Report, root: Path) -> str:
+    """Return the command that lists all findings."""
+    return f"tfseg data check {shlex.quote(str(root))} --dataset {report.dataset}"
 
 
 def _alike(facts: Sequence[Facts]) -> Pairs:
@@ -210,6 +227,30 @@ def _duplicates(group: Sequence[Facts]) -> Iterator[Finding]:
         yield finding("near-duplicate across patients", WARNING, group, message)
     if len({fact.digest for fact in group}) > 1:
         yield finding("near-duplicate", INFO, group, f"{len(group)} images that are nearly the same")
+
+
+def _spellings(facts: Sequence[Facts]) -> Iterator[Finding]:
+    """Yield a finding for each patient whose name seems to be spelled in several ways: 1 and 1.0, 03 and 3, P2 and p2."""
+    spelled: dict[str, dict[str, str]] = {}
+    for fact in facts:
+        if fact.sample.patient is not None:
+            spelled.setdefault(_plain(fact.sample.patient), {}).setdefault(fact.sample.patient, fact.name)
+    for images in spelled.values():
+        if len(images) > 1:
+            message = f"the patients {_listed(list(images))} count as {len(images)}; if they are one, spell them alike"
+            files = tuple(images.values())
+            yield Finding(kind="patient spelled in two ways", severity=WARNING, files=files, message=message)
+
+
+def _plain(patient: str) -> str:
+    """Return a patient's name without what differs between spellings: case, leading zeros, a decimal of 0, blanks.
+
+    >>> [_plain(name) for name in ("03", "3.0", "P 2", "p_002", "1.10")]
+    ['3', '3', 'p 2', 'p 2', '1.10']
+    """
+    name = re.sub(r"[\s_-]+", " ", patient.strip().casefold())
+    name = re.sub(r"(?<![\d.])(\d+)\.0+(?![\d.])", r"\1", name)
+    return re.sub(r"(?<![\d.])0+(?=\d)", "", name)
 
 
 def _empty_masks(facts: Sequence[Facts], empties: dict[str, tuple[str, ...]], root: Path) -> Iterator[Finding]:
