@@ -95,7 +95,7 @@ def test_the_summary_is_the_mean_of_its_rows(finished):
     assert sum(summary["confusion"].values()) == 40 * 48 * len(dice)
 
 
-def test_a_final_network_learns_from_all_images_and_brings_no_score(tfseg, finished, data, tmp_path):
+def test_a_final_network_learns_from_all_images_and_brings_no_score(tfseg, finished, data, write_folder, tmp_path):
     """It starts from a network of other images; weights that have seen these very images are refused."""
     run, seen = tmp_path / "final", finished[0] / "fold_0" / "model.keras"
     one_epoch = (
@@ -114,14 +114,7 @@ def test_a_final_network_learns_from_all_images_and_brings_no_score(tfseg, finis
     refused = tfseg("kfold", "--data", data, *one_epoch, "--weights", seen, status=2)
     assert "learned from these same images" in refused.stderr
     assert len(refused.stderr.strip().splitlines()[-1:]) == 1
-    other = tmp_path / "other"
-    shutil.copytree(data, other)
-    for path in (other / "images").iterdir():
-        with Image.open(path) as image:
-            image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(path)
-    for path in (other / "masks").iterdir():
-        with Image.open(path) as mask:
-            mask.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(path)
+    other = write_folder(tmp_path / "other", seed=8)
     tfseg("kfold", "--data", other, *one_epoch, "--weights", seen, "--final")
     assert (run / "final" / "model.keras").stat().st_size > 1_000_000
     assert not (run / "final" / "state.npz").exists()
@@ -148,7 +141,7 @@ def test_evaluate_finds_the_scores_of_the_run_again(tfseg, finished):
 
 def test_evaluate_on_other_data_counts_as_hold_out(tfseg, finished, write_folder, tmp_path):
     run, _ = finished
-    other = write_folder(tmp_path / "other", subjects=2)
+    other = write_folder(tmp_path / "other", subjects=2, seed=8)
     summary = json.loads(tfseg("evaluate", run, "--data", other, "--json").stdout)
     assert summary["files"] == {}
     assert summary["holdout"]["keras"]["foreground"]["images"] == 4

@@ -89,16 +89,15 @@ def test_the_file_draws_what_its_network_draws(tfseg, deployed, shipped, data, t
     assert np.count_nonzero(masks[0] != masks[1]) <= 20
 
 
-def test_a_file_is_scored_on_other_data_and_never_on_what_it_learned_from(tfseg, deployed, shipped, data, tmp_path):
+def test_a_file_is_scored_on_other_data_and_never_on_what_it_learned_from(
+    tfseg, deployed, shipped, data, write_folder, tmp_path
+):
     refused = tfseg("evaluate", shipped[0], "--dataset", "folder", "--data", data, status=2)
     assert "learned from these very images" in refused.stderr
     of_fold = json.loads(tfseg("evaluate", deployed[0] / "fold_1" / "int8.tflite", "--data", data, "--json").stdout)
     kept = json.loads((deployed[0] / "summary.json").read_text())["files"]["int8"]["foreground"]["dice"]["folds"]["1"]
     assert of_fold["files"]["int8"]["foreground"]["dice"]["mean"] == pytest.approx(kept, abs=1e-9)  # the same file
-    other = tmp_path / "other"
-    shutil.copytree(data, other)
-    with Image.open(other / "images" / "0_0.png") as image:
-        image.point(lambda value: 255 - value).save(other / "images" / "0_0.png")
+    other = write_folder(tmp_path / "other", seed=8)
     summary = json.loads(tfseg("evaluate", shipped[0], "--dataset", "folder", "--data", other, "--json").stdout)
     assert summary["holdout"]["int8"]["foreground"]["images"] == 12
 

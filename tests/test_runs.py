@@ -33,7 +33,7 @@ def test_an_error_before_the_begin_leaves_no_folder(tmp_path):
 
 
 def test_an_error_later_leaves_what_was_done(tmp_path):
+    begin(tmp_path / "run" / "more", Recipe(), "a")
     with pytest.raises(InputError), runs.locked(tmp_path / "run"):
-        begin(tmp_path / "run" / "more", Recipe(), "a")
         raise InputError("no network to learn from")
     assert (tmp_path / "run" / "more" / runs.RECIPE).exists()

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from tfseg import losses, runs
+from tfseg import losses, runs, unseen
 from tfseg.config import Recipe
 from tfseg.data import folds, frames
 from tfseg.data.images import network_input, read_image
@@ -162,7 +162,8 @@ def drops(summary: Mapping[str, Any], kind: str) -> dict[str, float]:
 def score_file(path: Path, source: Source, *, flips: bool = False, watch: Watch) -> dict[str, Any]:
     """Score a .tflite file on images that it never saw, with flips where asked for, and return a summary.
 
-    On other data than it learned from these are all images, as fold "holdout"; on the same data, those of its fold.
+    On the data that it learned from these are the images of its fold; on other data, as fold "holdout", all that are
+    like none that it learned from, nor of their patients. The summary's "unseen" is that of tfseg.rescore.
 
     Raises:
         InputError: `path` is no file of tfseg, or it has learned from all of these images.
@@ -170,18 +171,22 @@ def score_file(path: Path, source: Source, *, flips: bool = False, watch: Watch)
     about = metadata.read(path)
     predict, masking = interpret.open_file(path)
     names, fold = list(source.samples), HOLDOUT
-    if about.fingerprint == source.fingerprint:
-        tables = [folder / runs.FOLDS for folder in path.resolve().parents[:2]]
-        table = next((table for table in tables if table.exists()), None)
-        if about.fold is None or table is None:
-            raise InputError(
-                f"{path}: learned from these very images; what it is worth, its run says: tfseg report RUN"
-            )
+    note: dict[str, Any] = {}
+    tables = [folder / runs.FOLDS for folder in path.resolve().parents[:2]]
+    table = next((table for table in tables if table.exists()), None)
+    if about.fingerprint == source.fingerprint and about.fold is not None and table is not None:
         fold = str(about.fold)
         names = folds.load(table, list(source.samples.values()), source.root)[fold]
+    elif about.seen is not None:
+        found = unseen.of_file(about.seen, source, HOLDOUT, path)
+        names, note = found.folds[HOLDOUT], {"unseen": found.about()}
+    elif about.fingerprint == source.fingerprint:
+        raise InputError(f"{path}: learned from these very images; what it is worth, its run says: tfseg report RUN")
+    else:
+        note = {"unseen": {"scored": len(names), "left_out": None}}
     job = Job(recipe=_recipe_of(masking, source), source=source, run=path.parent, watch=watch)
     rows, counts = score(job, (with_flips(predict) if flips else predict, masking), names, fold, file=about.precision)
-    return summarise_job(job, rows, {fold: counts})
+    return summarise_job(job, rows, {fold: counts}) | note
 
 
 def _paths(job: Job, folder: Path) -> dict[str, Path]:

@@ -7,28 +7,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tfseg import deploy, losses, models, runs, teacher
+from tfseg import deploy, losses, models, runs, teacher, unseen
 from tfseg.config import Recipe
 from tfseg.data import folds
 from tfseg.data.source import Source, same_images
 from tfseg.decide import Decision, decide
 from tfseg.engine import Engine, Files, Local, Piece, Where
 from tfseg.errors import InputError
-from tfseg.inference import Masking, open_network, with_flips
+from tfseg.inference import Masking, open_network
 from tfseg.job import (
     PIXELS,
-    Counts,
     Job,
     collect,
     decode_pixels,
     score,
     settled,
-    summarise_job,
     training_part,
     write_scores,
 )
-from tfseg.metrics import HOLDOUT, Row
-from tfseg.models.files import Card, open_file, save
+from tfseg.metrics import HOLDOUT
+from tfseg.models.files import Card, read_card, save
 from tfseg.progress import Watch
 from tfseg.train import STATE, Task, check_task, train
 
@@ -118,47 +116,12 @@ def _run(
     return summaries
 
 
-def rescore(run: Path, source: Source, *, flips: bool = False, watch: Watch) -> dict[str, Any]:
-    """Score a run's networks again, with flips where asked for, and return a summary; nothing is written.
-
-    The classes of the data set are those of the networks (tfseg.evaluate.pair).
-
-    On the run's own data every fold's network meets the images that it never saw. On any other data, all images are
-    scored by the mean of the folds' networks, and count as fold "holdout".
-    """
-    job = Job(recipe=runs.read_recipe(run), source=source, run=run, watch=watch)
-    if source.fingerprint == runs.read_json(run / runs.PROVENANCE)["data"]["fingerprint"]:
-        split = folds.load(run / runs.FOLDS, list(source.samples.values()), source.root)
-        done = [fold for fold in range(job.recipe.folds) if (job.folder(fold) / runs.MODEL).exists()]
-    else:
-        split, done = {HOLDOUT: list(source.samples)}, []
-    jobs = [(str(fold), fold) for fold in done] + ([(HOLDOUT, None)] if split.get(HOLDOUT) else [])
-    rows: list[Row] = []
-    counts: dict[str, Counts] = {}
-    for name, fold in jobs:
-        predict, masking = open_network(run, fold=fold)
-        if masking.classes != job.classes:
-            raise InputError(
-                f"{run}: its recipe says {', '.join(job.classes)}, its network {', '.join(masking.classes)}"
-            )
-        opened = (with_flips(predict) if flips else predict, masking)
-        scored, counts[name] = score(job, opened, split[name], name)
-        rows += scored
-    return summarise_job(job, rows, counts)
-
-
 def _split(job: Job) -> dict[str, list[str]]:
     """Draw the folds, or return those of the run folder after a check that it was begun with the same."""
     run, source = job.run, job.source
     samples = list(source.samples.values())
-    if (
-        job.recipe.weights.endswith(".keras")
-        and open_file(Path(job.recipe.weights))[1].fingerprint == source.fingerprint
-    ):
-        raise InputError(
-            f"{job.recipe.weights}: learned from these same images, so that no fold would be unseen; "
-            "start from weights of other data"
-        )
+    if job.recipe.weights.endswith(".keras"):
+        _check_weights(Path(job.recipe.weights), source)
     if (run / runs.FOLDS).exists():
         if runs.read_recipe(run) != job.recipe:
             raise InputError(
@@ -183,6 +146,18 @@ def _split(job: Job) -> dict[str, list[str]]:
     return split
 
 
+def _check_weights(path: Path, source: Source) -> None:
+    """Raise InputError where weights learned from some of the images, which no fold would then hold unseen."""
+    card = read_card(path)
+    known = [] if card.seen is None else sorted(unseen.seen_by(card.seen, source))
+    if known or card.fingerprint == source.fingerprint:
+        which = f"{len(known)} of the {len(source.samples)}, or nearly, {unseen.listed(known)}" if known else "all"
+        raise InputError(
+            f"{path}: learned from these same images ({which}), so that they would not be unseen in their fold; "
+            "start from weights of other data, or leave these images out"
+        )
+
+
 def _begin(job: Job, split: dict[str, list[str]], command: Sequence[str]) -> None:
     """Write what a run folder starts with, where it has not begun; what can be refused was refused before."""
     run, source = job.run, job.source
@@ -191,6 +166,7 @@ def _begin(job: Job, split: dict[str, list[str]], command: Sequence[str]) -> Non
     runs.write_json(run / runs.PROVENANCE, runs.provenance(command, data=source.about()))
     runs.write_whole(run / runs.RECIPE, job.recipe.to_toml())
     runs.write_json(run / runs.DATA_CHECK, source.report.to_json())
+    unseen.keep(run, source)
     runs.write_json(run / runs.FOLDS, split)  # last: its presence says that the run has begun
 
 
@@ -206,6 +182,7 @@ def _pieces(job: Job, split: dict[str, list[str]], only: int | None, label: str)
     for training, _ in parts.values():
         check_task(job.recipe, sum(job.source.samples[name].slices or 1 for name in training))
     source = job.source.moved(job.source.root.absolute())  # other processes may work in another folder
+    source = dataclasses.replace(source, thumbnails=None)
     piece = functools.partial(Piece, run=job.run, files=_files(job.recipe, source))
     work = functools.partial(_work, recipe=job.recipe, source=source)
     names = [f"{label}fold {place + 1}/{len(chosen)}" for place in range(len(chosen))]
@@ -288,6 +265,8 @@ def _train_part(
     decision = _decided(job, network, activation, part[1]) if job.recipe.decide == "yes" else None
     if decision:
         runs.write_json(folder / DECISION, dataclasses.asdict(decision))
+    seen = part[0] + part[1] if job.recipe.validation else part[0]
+    before = read_card(Path(job.recipe.weights)).seen if job.recipe.weights.endswith(".keras") else None
     card = Card(
         model=job.recipe.model,
         classes=job.classes,
@@ -304,6 +283,7 @@ def _train_part(
         window=job.view.window,
         region=job.view.region,
         margin_mm=job.view.margin_mm,
+        seen=unseen.learned(job.source, seen, before),
     )
     save(network, path, card)
 

@@ -26,6 +26,7 @@ RECIPE = "recipe.toml"
 PROVENANCE = "provenance.json"
 DATA_CHECK = "data_check.json"
 FOLDS = "folds.json"
+IMAGES = "images.npz"  # what the run knows its images by: names, digests, thumbnails
 METRICS = "metrics.csv"
 SUMMARY = "summary.json"
 REPORT = "report.html"
@@ -138,6 +139,7 @@ def begun(run: Path) -> bool:
         RECIPE,
         PROVENANCE,
         DATA_CHECK,
+        IMAGES,
         LOCK,
     }  # a process killed before it drew its folds leaves no more than these
     foreign = (

@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tfseg.commands.opening import load_tensorflow, newest_run, open_data, open_engine, phantom_data, run_data
 from tfseg.commands.output import print_summary, say
@@ -101,11 +101,28 @@ def evaluate(arguments: argparse.Namespace) -> None:
     with progress() as watch:
         source = open_data(Recipe.from_mapping({"dataset": name}, base=recipe), root, watch)
         load_tensorflow()
-        from tfseg.kfold import rescore
+        from tfseg.rescore import rescore
 
         source = dataclasses.replace(source, dataset=paired)
         summary = rescore(arguments.run, source, flips=arguments.flips, watch=watch)
+    _say_unseen(summary, arguments.run)
     print_summary(summary, as_json=arguments.json)
+
+
+def _say_unseen(summary: dict[str, Any], path: Path) -> None:
+    """Say which images were left out because a network learned from them, or that nobody can know."""
+    from tfseg.unseen import listed
+
+    if "unseen" not in summary:
+        return
+    left_out = summary["unseen"]["left_out"]
+    if left_out is None:
+        say(f"{path}: made before tfseg noted each image that networks learn from: all images count as unseen")
+    elif left_out:
+        say(
+            f"{len(left_out)} of {len(left_out) + summary['unseen']['scored']} images are left out, for {path} learned "
+            f"from them, from nearly the same, or from others of their patients: {listed(left_out)}"
+        )
 
 
 def _evaluate_file(arguments: argparse.Namespace) -> None:
@@ -125,6 +142,7 @@ def _evaluate_file(arguments: argparse.Namespace) -> None:
         source = open_data(Recipe.from_mapping({"dataset": name, "channels": about.channels}), root, watch)
         source = dataclasses.replace(source, dataset=paired)
         summary = score_file(arguments.run, source, flips=arguments.flips, watch=watch)
+    _say_unseen(summary, arguments.run)
     print_summary(summary, as_json=arguments.json)
 
 

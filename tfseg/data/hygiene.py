@@ -76,6 +76,13 @@ def check(
     Raises:
         InputError: there are no images, or the layout is not met, so that they cannot even be listed.
     """
+    return report_on(examine_all(dataset, root, channels=channels, watch=watch), dataset, root)
+
+
+def examine_all(
+    dataset: Dataset, root: Path, *, channels: int, watch: Callable[[int, int], None] | None = None
+) -> list[Facts]:
+    """Read every image and mask below `root` once; arguments and errors are those of `check`."""
     samples = dataset.samples(root)
     if not samples:
         raise InputError(f"{root}: holds no image; expected {dataset.layout}")
@@ -85,6 +92,12 @@ def check(
             facts.append(fact)
             if watch:
                 watch(len(facts), len(samples))
+    return facts
+
+
+def report_on(facts: Sequence[Facts], dataset: Dataset, root: Path) -> Report:
+    """Report what is wrong with images and masks that were read, all of them below `root`."""
+    samples = [fact.sample for fact in facts]
     pairs = _alike(facts)
     groups = _groups(facts, pairs)
     empties = {
@@ -153,7 +166,7 @@ def lines(report: Report, *, limit: int) -> list[str]:
 
 
 def warnings(report: Report, root: Path) -> list[str]:
-    """Return what to know before training, in short: each kind of warning, its count and first case, and the command."""
+    """Return what to know before training, in short: the kinds of warnings, their counts and first cases."""
     text = []
     for kind, count in report.counts.items():
         first = next(finding for finding in report.findings if finding.kind == kind)
@@ -230,7 +243,7 @@ def _duplicates(group: Sequence[Facts]) -> Iterator[Finding]:
 
 
 def _spellings(facts: Sequence[Facts]) -> Iterator[Finding]:
-    """Yield a finding for each patient whose name seems to be spelled in several ways: 1 and 1.0, 03 and 3, P2 and p2."""
+    """Yield a finding for each patient who seems to be spelled in several ways: 1 and 1.0, 03 and 3, P2 and p2."""
     spelled: dict[str, dict[str, str]] = {}
     for fact in facts:
         if fact.sample.patient is not None:

@@ -5,9 +5,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tfseg.data import folds, hygiene
+from tfseg.data.duplicates import as_floats, as_levels
 from tfseg.data.locate import fingerprint, is_phantom
 from tfseg.data.sample import Dataset, Sample
+from tfseg.data.seen import Seen
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,6 +27,8 @@ class Source:
         report: what `tfseg data check` says of it.
         fingerprint: SHA-256 of names and contents.
         phantom: whether it was simulated.
+        seen: what a network that learns from all of them would remember of them.
+        thumbnails: int8 (N, 64, 64) of them, see tfseg.data.duplicates.as_levels; None where other processes work.
     """
 
     dataset: Dataset
@@ -33,6 +39,8 @@ class Source:
     report: hygiene.Report
     fingerprint: str
     phantom: bool
+    seen: Seen
+    thumbnails: np.ndarray | None
 
     @property
     def unit(self) -> str:
@@ -85,9 +93,11 @@ def open_source(dataset: Dataset, root: Path, *, channels: int, watch: Callable[
     Raises:
         InputError: training on them would be wrong; the line names the first file and the command that lists all.
     """
-    samples = dataset.samples(root)
-    report = hygiene.check(dataset, root, channels=channels, watch=watch)
+    facts = hygiene.examine_all(dataset, root, channels=channels, watch=watch)
+    report = hygiene.report_on(facts, dataset, root)
     hygiene.require_clean(report, root)
+    samples = [fact.sample for fact in facts]
+    thumbnails = as_levels(np.stack([fact.thumbnail for fact in facts]))
     names = [sample.image.relative_to(root).as_posix() for sample in samples]
     if any(sample.spacing_mm is None for sample in samples):  # distances of one run share one unit
         samples = [dataclasses.replace(sample, spacing_mm=None) for sample in samples]
@@ -100,4 +110,6 @@ def open_source(dataset: Dataset, root: Path, *, channels: int, watch: Callable[
         report=report,
         fingerprint=fingerprint(root, samples),
         phantom=is_phantom(root),
+        seen=Seen.of([fact.digest for fact in facts if fact.digest], as_floats(thumbnails)),
+        thumbnails=thumbnails,
     )

@@ -235,6 +235,7 @@ def _finished(
             fingerprint=card.fingerprint,
             phantom=card.phantom,
             fold=card.fold,
+            seen=card.seen,
             calibration=calibration,
             versions={package: version(package) for package in _PACKAGES},
         ),

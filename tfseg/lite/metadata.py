@@ -53,6 +53,8 @@ class Metadata:
             where the network learned from pictures.
         region: the class of a volume whose box the network sees, or "" for all.
         margin_mm: how far that box reaches beyond the class.
+        seen: what recognises the images that it learned from, 40 bytes each (see tfseg.data.seen); None where nobody
+            noted them.
     """
 
     model: str
@@ -80,6 +82,7 @@ class Metadata:
     smallest_area: float = 0.0
     presence: tuple[float, ...] = ()
     weights: str = ""
+    seen: tuple[Mapping[str, str], ...] | None = None
 
 
 def attach(content: bytes, metadata: Metadata) -> bytes:
@@ -147,7 +150,9 @@ def parse(content: bytes, name: str) -> Metadata:
     if version != SCHEMA:
         raise InputError(f"{name}: its metadata are of schema {version}, and this version of tfseg reads {SCHEMA}")
     tuples = {
-        key: tuple(table[key]) for key in ("classes", "calibration", "window", "presence") if table.get(key) is not None
+        key: tuple(table[key])
+        for key in ("classes", "calibration", "window", "presence", "seen")
+        if table.get(key) is not None
     }
     return Metadata(**table | tuples)
 

@@ -39,6 +39,8 @@ class Card:
         window: the values of a volume that became 0 and 1; None where it learned from pictures.
         region: the class of a volume whose box it sees, or "" for all.
         margin_mm: how far that box reaches beyond the class.
+        seen: what recognises the images that it learned from, and those that the weights did from which it started (see
+            tfseg.data.seen); None where nobody noted them.
     """
 
     model: str
@@ -56,6 +58,7 @@ class Card:
     smallest_area: float = 0.0
     presence: tuple[float, ...] = ()
     weights: str = ""
+    seen: tuple[dict[str, str], ...] | None = None
 
 
 def save(model: keras.Model, path: Path, card: Card) -> None:
@@ -78,20 +81,26 @@ def save(model: keras.Model, path: Path, card: Card) -> None:
 
 def open_file(path: Path) -> tuple[keras.Model, Card]:
     """Read a network and its card; InputError names the file when it is missing, damaged or another tool's."""
+    card = read_card(path)
+    builder(card.model)  # its module registers the layers that the file names
+    return keras.saving.load_model(path, compile=False, safe_mode=True), card
+
+
+def read_card(path: Path) -> Card:
+    """Read the card of a network's file; errors are those of `open_file`."""
     try:
         with zipfile.ZipFile(path) as archive:
             table: dict[str, Any] = json.loads(archive.read(_CARD))
         window = tuple(table["window"]) if table.get("window") else None
+        seen = tuple(table["seen"]) if table.get("seen") is not None else None
         tuples = {"classes": tuple(table["classes"]), "window": window, "presence": tuple(table.get("presence", ()))}
-        card = Card(**{**table, **tuples})
+        return Card(**{**table, **tuples, "seen": seen})
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except KeyError as error:
         raise InputError(f"{path}: a .keras file, but not one of tfseg (it has no {_CARD})") from error
     except (OSError, zipfile.BadZipFile, ValueError, TypeError) as error:
         raise InputError(f"{path}: not a network file of tfseg ({error})") from error
-    builder(card.model)  # its module registers the layers that the file names
-    return keras.saving.load_model(path, compile=False, safe_mode=True), card
 
 
 def _renumbered(config: Any, numbers: dict[int, int]) -> Any:
