@@ -1,12 +1,17 @@
-"""What counts as unseen: whole commands on data that changed after the training."""
+"""What counts as unseen: whole commands, in this process, on data that changed after the training."""
 
+import contextlib
 import dataclasses
+import io
 import json
 import shutil
+import subprocess
+import warnings
 
 import pytest
 from PIL import Image
 
+from tfseg.cli import main
 from tfseg.lite import metadata
 
 TRAINING = (
@@ -15,13 +20,23 @@ TRAINING = (
 )
 
 
+def tfseg(*arguments, status=0):
+    """Run a command, assert its exit status, and return what it printed."""
+    stdout, stderr = io.StringIO(), io.StringIO()
+    with warnings.catch_warnings(), contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+        warnings.simplefilter("ignore")  # Keras's own, as in a process of its own
+        found = main(list(map(str, arguments)))
+    assert found == status, stderr.getvalue()
+    return subprocess.CompletedProcess(arguments, found, stdout.getvalue(), stderr.getvalue())
+
+
 @pytest.fixture(scope="module")
 def data(write_folder, tmp_path_factory):
     return write_folder(tmp_path_factory.mktemp("data") / "mine")
 
 
 @pytest.fixture(scope="module")
-def run(tfseg, data, tmp_path_factory):
+def run(data, tmp_path_factory):
     """A run that failed, was corrected, trained one fold, and was then gone on with."""
     run = tmp_path_factory.mktemp("runs") / "run"
     words = ("--data", data, *TRAINING, "--out", run)
@@ -29,7 +44,6 @@ def run(tfseg, data, tmp_path_factory):
     assert "1000" in refused.stderr
     assert not run.exists()
     tfseg("train", *words)
-    tfseg("kfold", *words, "--deploy", "fp32", "--final", "--resume", status=2)  # another recipe
     tfseg("kfold", *words, "--resume")
     tfseg("convert", run, "--fp32", "--out", run / "first.tflite", "--max-drop", "1")
     return run
@@ -57,7 +71,7 @@ def changed(data, write_folder, tmp_path_factory):
     return folder
 
 
-def test_a_run_scores_changed_data_by_the_networks_that_never_saw_them(tfseg, run, data, changed):
+def test_a_run_scores_changed_data_by_the_networks_that_never_saw_them(run, data, changed):
     split = json.loads((run / "folds.json").read_text())
     result = tfseg("evaluate", run, "--data", changed, "--json")
     summary = json.loads(result.stdout)
@@ -74,7 +88,7 @@ def test_a_run_scores_changed_data_by_the_networks_that_never_saw_them(tfseg, ru
         assert again[place]["keras"]["foreground"]["dice"] == before[place]["keras"]["foreground"]["dice"]
 
 
-def test_a_file_leaves_out_what_it_learned_from_and_says_so(tfseg, run, changed):
+def test_a_file_leaves_out_what_it_learned_from_and_says_so(run, changed):
     split = json.loads((run / "folds.json").read_text())
     result = tfseg("evaluate", run / "first.tflite", "--data", changed, "--json")
     summary = json.loads(result.stdout)
@@ -84,7 +98,7 @@ def test_a_file_leaves_out_what_it_learned_from_and_says_so(tfseg, run, changed)
     assert split["1"][0] in result.stderr
 
 
-def test_where_nothing_is_left_it_refuses(tfseg, run, changed, tmp_path):
+def test_where_nothing_is_left_it_refuses(run, changed, tmp_path):
     split = json.loads((run / "folds.json").read_text())
     folder = shutil.copytree(changed, tmp_path / "seen")
     kept = [image.removeprefix("images/") for image in split["1"]]
@@ -98,7 +112,7 @@ def test_where_nothing_is_left_it_refuses(tfseg, run, changed, tmp_path):
     assert split["1"][0] in refused
 
 
-def test_weights_that_learned_from_some_of_the_images_are_refused(tfseg, run, changed, write_folder, tmp_path):
+def test_weights_that_learned_from_some_of_the_images_are_refused(run, changed, write_folder, tmp_path):
     split = json.loads((run / "folds.json").read_text())
     words = (*TRAINING, "--out", tmp_path / "run", "--weights", run / "fold_0" / "model.keras")
     refused = tfseg("train", "--data", changed, *words, status=2).stderr.splitlines()[-1]
@@ -113,7 +127,7 @@ def test_weights_that_learned_from_some_of_the_images_are_refused(tfseg, run, ch
     assert sorted(summary["unseen"]["left_out"]) == sorted(split["1"])
 
 
-def test_runs_and_files_made_before_say_that_all_counts_as_unseen(tfseg, run, changed, tmp_path):
+def test_runs_and_files_made_before_say_that_all_counts_as_unseen(run, changed, tmp_path):
     old = shutil.copytree(run, tmp_path / "run")
     (old / "images.npz").unlink()
     content = (run / "first.tflite").read_bytes()
@@ -125,13 +139,13 @@ def test_runs_and_files_made_before_say_that_all_counts_as_unseen(tfseg, run, ch
         assert "made before tfseg noted each image" in result.stderr
 
 
-def test_the_hold_out_is_scored_by_all_folds_that_the_run_has(tfseg, run):
+def test_the_hold_out_is_scored_by_all_folds_that_the_run_has(run):
     """Not by the network of the first fold, which was alone when it was scored before."""
     again = json.loads(tfseg("evaluate", run, "--json").stdout)
     assert again["holdout"] == json.loads((run / "summary.json").read_text())["holdout"]
 
 
-def test_warnings_come_before_the_training(tfseg, data, tmp_path):
+def test_warnings_come_before_the_training(data, tmp_path):
     twice = tmp_path / "twice"
     shutil.copytree(data, twice)
     for folder in ("images", "masks"):

@@ -1,4 +1,6 @@
 import json
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,11 +9,13 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from tfseg.data import DATASETS
+from tfseg.data import DATASETS, hygiene, locate
+from tfseg.data.examine import examine
 from tfseg.data.files import images_in
 from tfseg.data.hygiene import Report, check, fatal, lines, require_clean, warnings
 from tfseg.data.masks import read_indexed
 from tfseg.data.sample import Dataset, Sample
+from tfseg.data.source import open_source
 from tfseg.errors import InputError
 
 SHAPE = (60, 80)
@@ -362,6 +366,62 @@ def test_warnings_in_short(add, tmp_path):
     for number in (1, 2):
         (tmp_path / "images" / f"{'0' * (number - 1)}2-a-0.png").unlink()
     assert warnings(check(dataset(patient=True), tmp_path), tmp_path)[0].startswith("warning: mask without image: 2")
+
+
+@pytest.fixture
+def examined(monkeypatch) -> list[str]:
+    """The names of the images that are read."""
+    names = []
+
+    def look(sample: Sample, *rest, **options):
+        names.append(sample.image.name)
+        return examine(sample, *rest, **options)
+
+    monkeypatch.setattr(hygiene, "examine", look)
+    return names
+
+
+def settle(root: Path) -> None:
+    """Let all files be an hour old: one that has just changed may change again within the tick of the clock."""
+    for path in root.rglob("*.*"):
+        os.utime(path, (time.time() - 3600,) * 2)
+
+
+def test_what_was_checked_is_not_read_again_until_it_changes(add, tmp_path, examined):
+    for seed, x in enumerate([20, 50, 30]):
+        add(f"{seed}.png", picture(max(seed, 1)), disk(x))  # 0 and 1 are equal, and their masks contradict
+    (tmp_path / "masks" / "orphan.png").write_bytes(b"")
+    settle(tmp_path)
+    first = check(dataset(), tmp_path)
+    assert examined == ["0.png", "1.png", "2.png"]
+    assert {finding.kind for finding in first.findings} >= {"duplicate", "contradicting masks", "mask without image"}
+    assert check(dataset(), tmp_path) == first
+    assert len(examined) == 3
+    check(dataset(), tmp_path, channels=3)
+    assert len(examined) == 6
+    add("1.png", picture(9), disk(50))
+    assert check(dataset(), tmp_path).groups == ()
+    assert examined[6:] == ["1.png"]
+    Image.fromarray(disk(40)).save(tmp_path / "masks" / "2.png")
+    check(dataset(), tmp_path)
+    assert examined[7:] == ["1.png", "2.png"]  # 1.png is still too new to be sure of
+    assert len(open_source(dataset(), tmp_path, channels=1, watch=lambda done, total: None).samples) == 3
+
+
+def test_a_damaged_cache_is_no_error(add, tmp_path, examined):
+    for seed in range(2):
+        add(f"{seed}.png", picture(seed), disk(20))
+    settle(tmp_path)
+    first = check(dataset(), tmp_path)
+    kept = list((locate.cache_root() / "checked").iterdir())
+    assert len(kept) == 1
+    for damaged in (kept[0].read_bytes()[:100], b"", kept[0].read_bytes()[:-100]):
+        kept[0].write_bytes(damaged)
+        assert check(dataset(), tmp_path) == first
+    assert len(examined) == 8
+    kept[0].unlink()
+    kept[0].mkdir()  # nothing can be written there
+    assert check(dataset(), tmp_path) == first
 
 
 def test_usgra(shared_data):

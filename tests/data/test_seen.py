@@ -26,16 +26,13 @@ def jpeg(image: np.ndarray) -> np.ndarray:
     return np.asarray(Image.open(file)) / 255
 
 
-def looked_at(*images: np.ndarray, name: str = "a") -> tuple[np.ndarray, np.ndarray, list[bytes]]:
-    """Digests as they are kept, thumbnails as they are kept, and whole digests of pictures named by their number."""
-    thumbnails = np.stack([thumbnail(image[..., None].astype(np.float32)) for image in images])
-    digests = [f"{name}{number}".encode().ljust(32) for number in range(len(images))]
-    return Seen.of(digests, thumbnails).digests, as_levels(thumbnails), digests
+def seen(*images: np.ndarray, name: str = "a") -> Seen:
+    """What is kept of pictures, whose digests are named by their number."""
+    return Seen.of([f"{name}{number}".encode().ljust(32) for number in range(len(images))], levels(*images))
 
 
-def seen(*images: np.ndarray) -> Seen:
-    thumbnails = np.stack([thumbnail(image[..., None].astype(np.float32)) for image in images])
-    return Seen.of(looked_at(*images)[2], thumbnails)
+def levels(*images: np.ndarray) -> np.ndarray:
+    return as_levels(np.stack([thumbnail(image[..., None].astype(np.float32)) for image in images]))
 
 
 CHANGES = {
@@ -54,22 +51,20 @@ def test_a_changed_copy_is_recognised_and_others_are_not(change, frame):
     disc = np.hypot(row - 80, column - 100) < 78 if frame else 1
     kept = seen(*((0.6 + 0.2 * scan(seed)) * disc for seed in range(12)))
     asked = [change((0.6 + 0.2 * scan(seed)) * disc) for seed in (3, 20, 7, 21)]
-    digests, levels, _ = looked_at(*asked, name="b")
-    assert kept.matches(digests, levels) == [[3], [], [7], []]
+    assert kept.matches(seen(*asked, name="b").digests, levels(*asked)) == [[3], [], [7], []]
 
 
 def test_equal_pixels_are_recognised_by_their_digest_though_they_are_flat():
     flat = np.full((50, 50), 0.5)
     kept = seen(flat, flat / 2)
-    digests, levels, _ = looked_at(flat, flat, flat)
-    assert kept.matches(digests, levels) == [[0], [1], []]
+    assert kept.matches(seen(flat, flat, flat).digests, levels(flat, flat, flat)) == [[0], [1], []]
 
 
 def test_some_of_the_images_and_json():
     kept = seen(*(scan(seed) for seed in range(6)))
     table = json.loads(json.dumps(kept.only([1, 4]).to_json()))
-    digests, levels, _ = looked_at(*(scan(seed) for seed in range(6)))
-    assert Seen.from_json(table).matches(digests, levels) == [[], [0], [], [], [1], []]
+    images = [scan(seed) for seed in range(6)]
+    assert Seen.from_json(table).matches(kept.digests, levels(*images)) == [[], [0], [], [], [1], []]
     each = sum(map(len, kept.to_json().values())) - sum(map(len, kept.only([0]).to_json().values()))
     assert each / 5 == pytest.approx(40 * 4 / 3, abs=2)  # bytes in base64
 

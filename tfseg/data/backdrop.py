@@ -12,7 +12,6 @@ from scipy.ndimage import binary_dilation
 OWN_CORRELATION = 0.8
 FEW = 4  # images that do not tell what all share
 _MANY = 8  # near-duplicates that tell it by themselves
-_LOOKED_AT = 512  # images of a set that tell whether it is one scene
 _FINE = 4  # pixels: what a Gaussian of this width blurs away is fine
 _STILL = 0.25  # of the deviation of pixels that move: one that moves less is of the frame
 _EDGE = 3  # pixels beside the frame that look like it
@@ -35,15 +34,7 @@ def backdrop(thumbnails: np.ndarray, members: np.ndarray, total: np.ndarray) -> 
     if len(members) < _MANY:
         return (total - own) / others if others >= FEW else None
     mean = own / len(members)
-    return None if _one_scene(thumbnails[members], mean) else mean
-
-
-def common_backdrop(thumbnails: np.ndarray) -> np.ndarray | None:
-    """Return what all thumbnails (N, S, S) share, (S, S), or None where they are few or one scene."""
-    if len(thumbnails) < FEW:
-        return None
-    mean = thumbnails.mean(axis=0, dtype=np.float64)
-    return None if _one_scene(thumbnails[:: -(-len(thumbnails) // _LOOKED_AT)], mean) else mean
+    return None if one_scene(thumbnails[members], mean) else mean
 
 
 def own_correlation(
@@ -69,7 +60,7 @@ def aligned_correlation(whole: np.ndarray, copy: np.ndarray, warp: np.ndarray, s
     return min(found)
 
 
-def _one_scene(images: np.ndarray, mean: np.ndarray) -> bool:
+def one_scene(images: np.ndarray, mean: np.ndarray) -> bool:
     """Tell whether images (N, S, S) have most of their fine structure in common, away from a frame."""
     deviation = images.std(axis=0)
     still = deviation <= _STILL * np.quantile(deviation, 0.95)

@@ -21,12 +21,13 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from tfseg.data.alignment import SIDE, Candidate, align, candidates
-from tfseg.data.backdrop import FEW, OWN_CORRELATION, aligned_correlation, backdrop, own_correlation
+from tfseg.data.backdrop import FEW, OWN_CORRELATION, aligned_correlation, backdrop, one_scene, own_correlation
 
 PLAIN_CORRELATION = 0.97
 _COARSE_SIDE = 16
 _BLOCK = 512  # rows of the correlation matrix held at once
 _SAME_VIEW = 0.8  # share of its area that each of two images shows of the other, or one is a crop
+_LOOKED_AT = 512  # images of a set that tell whether it is one scene
 _LEVELS = 24  # of one standard deviation: rounding costs correlations 0.0001
 _TRIED = 64  # images of a set that an image is compared with at once
 
@@ -59,6 +60,14 @@ def as_levels(thumbnails: np.ndarray) -> np.ndarray:
 def as_floats(levels: np.ndarray) -> np.ndarray:
     """Return kept thumbnails as `thumbnail` made them, but for rounding."""
     return _standard(levels.astype(np.float32) / _LEVELS)
+
+
+def common_backdrop(levels: np.ndarray) -> np.ndarray | None:
+    """Return what all kept thumbnails, int8 (N, SIDE, SIDE), share, or None where they are few or one scene."""
+    if len(levels) < FEW:
+        return None
+    mean = levels.mean(axis=0, dtype=np.float64) / _LEVELS
+    return None if one_scene(as_floats(levels[:: -(-len(levels) // _LOOKED_AT)]), mean) else mean
 
 
 def mask_thumbnail(mask: np.ndarray) -> np.ndarray:

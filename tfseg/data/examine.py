@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tfseg.data.duplicates import SIDE, mask_thumbnail, thumbnail
+from tfseg.data.duplicates import SIDE, as_levels, mask_thumbnail, thumbnail
 from tfseg.data.images import image_size, open_image, read_image
 from tfseg.data.sample import Dataset, Sample
 from tfseg.errors import InputError
+from tfseg.runs import sha256
 
 ERROR, WARNING, INFO = SEVERITIES = ("error", "warning", "info")
 _DARK = 1 / 16  # of full scale
@@ -44,7 +45,9 @@ class Facts:
         problems: what is wrong with its files.
         size: (H, W) of the image, (D, H, W) of a volume, or None where it could not be read.
         digest: equal for equal pixels, or None.
-        thumbnail: of the image, zeros where it could not be read and of a volume: bodies look alike in CT.
+        contents: SHA-256 of the image's file and of its masks' in order, where all could be read.
+        thumbnail: of the image, int8, see tfseg.data.duplicates.as_levels; zeros where it could not be read and of a
+            volume: bodies look alike in CT.
         drawn: whether the mask shows anything of a class, bool (K,), or (0,) where it could not be read.
         regions: thumbnails of the mask, (K, SIDE, SIDE).
     """
@@ -54,7 +57,8 @@ class Facts:
     problems: tuple[Finding, ...]
     size: tuple[int, ...] | None = None
     digest: bytes | None = None
-    thumbnail: np.ndarray = field(default_factory=lambda: np.zeros((SIDE, SIDE), np.float32))
+    contents: tuple[str, ...] = ()
+    thumbnail: np.ndarray = field(default_factory=lambda: np.zeros((SIDE, SIDE), np.int8))
     drawn: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
     regions: np.ndarray = field(default_factory=lambda: np.zeros((0, SIDE, SIDE), np.uint8))
 
@@ -81,13 +85,19 @@ def examine(sample: Sample, dataset: Dataset, root: Path, *, channels: int) -> F
         problems=tuple(_too_dark(sample.image, image, root)),
         size=image.shape[:2],
         digest=hashlib.sha256(repr(levels.shape).encode() + levels.tobytes()).digest(),
-        thumbnail=thumbnail(image),
+        thumbnail=as_levels(thumbnail(image)[None])[0],
     )
     try:
+        facts = replace(facts, contents=contents(sample))
         mask = dataset.read_mask(sample, image.shape[:2])
     except InputError as error:
         return replace(facts, problems=(*facts.problems, *_mask_problems(sample, image.shape[:2], root, error)))
     return replace(facts, drawn=mask.any(axis=(0, 1)), regions=mask_thumbnail(mask))
+
+
+def contents(sample: Sample) -> tuple[str, ...]:
+    """Return the SHA-256 of a sample's files, the image's first; InputError where one cannot be read."""
+    return tuple(sha256(path) for path in (sample.image, *sorted(sample.masks)))
 
 
 def _examine_volume(sample: Sample, dataset: Dataset, root: Path) -> Facts:
@@ -101,7 +111,7 @@ def _examine_volume(sample: Sample, dataset: Dataset, root: Path) -> Facts:
         digest.update(repr(volume.shape).encode())
         for index in range(sample.slices):
             digest.update(volume.values(index).astype(np.float32).tobytes())
-        facts = replace(facts, size=volume.shape, digest=digest.digest())
+        facts = replace(facts, size=volume.shape, digest=digest.digest(), contents=contents(sample))
         mask = dataset.read_mask(sample, volume.shape)
     except InputError as error:
         whose = sample.image if facts.size is None else next(iter(sample.masks), sample.image)

@@ -49,22 +49,33 @@ def is_phantom(root: Path) -> bool:
     return any((folder / PHANTOM_MARKER).is_file() for folder in (root, root.resolve().parent))
 
 
-def fingerprint(root: Path, samples: Sequence[Sample]) -> str:
+def fingerprint(root: Path, samples: Sequence[Sample], contents: Sequence[Sequence[str]] | None = None) -> str:
     """Return a SHA-256 (64 hex digits) over the samples: names relative to `root`, what is known of them, and contents.
 
     It depends neither on where `root` lies nor on the order of the samples.
 
+    Args:
+        root: the folder of the data.
+        samples: all of them.
+        contents: of each, the SHA-256 of its image and of its masks in order; read from the files where not given.
+
     Raises:
         InputError: a file cannot be read.
     """
-    with ThreadPoolExecutor(4) as pool:  # hashlib releases the interpreter's lock
-        entries = sorted(pool.map(lambda sample: _entry(root, sample), samples))
+    if contents is None:
+        with ThreadPoolExecutor(4) as pool:  # hashlib releases the interpreter's lock
+            contents = list(pool.map(lambda sample: [sha256(path) for path in _files(sample)], samples))
+    entries = sorted(_entry(root, sample, sums) for sample, sums in zip(samples, contents, strict=True))
     return hashlib.sha256("\n".join(entries).encode()).hexdigest()
 
 
-def _entry(root: Path, sample: Sample) -> str:
+def _files(sample: Sample) -> list[Path]:
+    return [sample.image, *sorted(sample.masks)]
+
+
+def _entry(root: Path, sample: Sample, sums: Sequence[str]) -> str:
     """Return one line that changes with anything that makes up the sample."""
-    files = [(path.relative_to(root).as_posix(), sha256(path)) for path in (sample.image, *sorted(sample.masks))]
+    files = [(path.relative_to(root).as_posix(), total) for path, total in zip(_files(sample), sums, strict=True)]
     polygons = [(polygon.channel, polygon.vertices) for polygon in sample.polygons]
     return json.dumps([files, polygons, sample.patient, sample.stratum, sample.spacing_mm])
 

@@ -8,6 +8,7 @@ by `near_duplicates` alone, which needs whole thumbnails.
 """
 
 import base64
+import functools
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +17,7 @@ from typing import Self
 import numpy as np
 
 from tfseg.data.alignment import ORIENTATIONS, SIDE, oriented
-from tfseg.data.backdrop import common_backdrop
-from tfseg.data.duplicates import as_floats
+from tfseg.data.duplicates import as_floats, common_backdrop
 
 _DIGEST_BYTES = 8
 _SIGNS = 256
@@ -42,12 +42,15 @@ class Seen:
     backdrop: np.ndarray
 
     @classmethod
-    def of(cls, digests: Sequence[bytes], thumbnails: np.ndarray) -> Self:
-        """Keep what recognises images of these digests and thumbnails (N, SIDE, SIDE)."""
-        shared = common_backdrop(thumbnails)
+    def of(cls, digests: Sequence[bytes], levels: np.ndarray) -> Self:
+        """Keep what recognises images of these digests and thumbnails, int8 (N, SIDE, SIDE), as they are kept."""
+        shared = common_backdrop(levels)
         small = np.zeros((1, SIDE, SIDE)) if shared is None else shared[None]
         backdrop = np.rint(np.clip(_shrunk(small)[0] * _SCALE, -127, 127)).astype(np.int8)
-        return cls(digests=_short(digests), signatures=_signatures(thumbnails, backdrop), backdrop=backdrop)
+        blocks = [
+            _signatures(as_floats(levels[start : start + _BLOCK]), backdrop) for start in range(0, len(levels), _BLOCK)
+        ]
+        return cls(digests=_short(digests), signatures=np.concatenate(blocks), backdrop=backdrop)
 
     def only(self, places: Sequence[int]) -> Self:
         """Return what is kept of some of the images."""
@@ -115,6 +118,7 @@ def _signatures(thumbnails: np.ndarray, backdrop: np.ndarray) -> np.ndarray:
     return packed
 
 
+@functools.cache
 def _projections() -> np.ndarray:
     """Return the random signs (1024, 256) on which pictures are projected, the same on every machine and for good."""
     size = _SMALL_SIDE**2 * _SIGNS

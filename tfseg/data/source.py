@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from tfseg.data import folds, hygiene
-from tfseg.data.duplicates import as_floats, as_levels
 from tfseg.data.locate import fingerprint, is_phantom
 from tfseg.data.sample import Dataset, Sample
 from tfseg.data.seen import Seen
@@ -93,11 +92,11 @@ def open_source(dataset: Dataset, root: Path, *, channels: int, watch: Callable[
     Raises:
         InputError: training on them would be wrong; the line names the first file and the command that lists all.
     """
-    facts = hygiene.examine_all(dataset, root, channels=channels, watch=watch)
-    report = hygiene.report_on(facts, dataset, root)
+    facts, pairs = hygiene.examine_all(dataset, root, channels=channels, watch=watch)
+    report = hygiene.report_on(facts, pairs, dataset, root)
     hygiene.require_clean(report, root)
     samples = [fact.sample for fact in facts]
-    thumbnails = as_levels(np.stack([fact.thumbnail for fact in facts]))
+    thumbnails = np.stack([fact.thumbnail for fact in facts])
     names = [sample.image.relative_to(root).as_posix() for sample in samples]
     if any(sample.spacing_mm is None for sample in samples):  # distances of one run share one unit
         samples = [dataclasses.replace(sample, spacing_mm=None) for sample in samples]
@@ -108,8 +107,8 @@ def open_source(dataset: Dataset, root: Path, *, channels: int, watch: Callable[
         groups=dict(zip(names, folds.groups(samples, report.groups, root), strict=True)),
         labels=dict(zip(names, folds.labels(samples, report.empties, root), strict=True)),
         report=report,
-        fingerprint=fingerprint(root, samples),
+        fingerprint=fingerprint(root, samples, [fact.contents for fact in facts]),
         phantom=is_phantom(root),
-        seen=Seen.of([fact.digest for fact in facts if fact.digest], as_floats(thumbnails)),
+        seen=Seen.of([fact.digest for fact in facts if fact.digest], thumbnails),
         thumbnails=thumbnails,
     )
