@@ -32,6 +32,7 @@ _LARGEST_MOVE = 1 / 8  # of a side, beyond the edge
 _LARGEST_BEND = 0.1  # of a side: a warp that bends more makes one picture of another
 _VISITS = 8  # cells that a picture is compared with
 _FROM_CELL = 3  # candidates that it may find in each
+_AT_ONCE = 1 << 20  # correlations held at once
 _BLOCK = 1024  # rows compared at once
 _STOP = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 15, 1e-3)
 _BLUR = 3
@@ -74,18 +75,28 @@ def candidates(thumbnails: np.ndarray) -> list[list[Candidate]]:
     home = _likest(crops, centres, 1)[:, 0]
     visits = _likest(pictures, centres, min(_VISITS, len(centres)))  # (8 N, visits)
     crops_of, pictures_of = _members(home, len(centres)), _members(visits.ravel(), len(centres))
-    found = []
+    found = [np.empty((3, 0))]
     for residents, visitors in zip(crops_of, pictures_of, strict=True):
-        visitors //= visits.shape[1]
-        likeness = pictures[visitors] @ crops[residents].T
-        likeness[visitors[:, None] % count == residents % count] = -1  # itself
-        for _ in range(min(_FROM_CELL, len(residents))):
-            best = likeness.argmax(axis=1)
-            fits = likeness[np.arange(len(best)), best]
-            near = np.flatnonzero(fits > _COARSE_CORRELATION)
-            found.append(np.stack([fits[near], visitors[near], residents[best[near]]]))
-            likeness[np.arange(len(best)), best] = -1
+        rows = max(1, _AT_ONCE // max(1, len(residents)))
+        for start in range(0, len(visitors), rows):
+            found += _best(pictures, crops, visitors[start : start + rows] // visits.shape[1], residents, count)
     return _ranked(np.concatenate(found, axis=1), count)
+
+
+def _best(
+    pictures: np.ndarray, crops: np.ndarray, visitors: np.ndarray, residents: np.ndarray, count: int
+) -> list[np.ndarray]:
+    """Return (likeness, picture, crop), (3, M), of those in a cell that each of its visitors is most like, next, ..."""
+    likeness = pictures[visitors] @ crops[residents].T
+    likeness[visitors[:, None] % count == residents % count] = -1  # itself
+    found, rows = [], np.arange(len(visitors))
+    for _ in range(min(_FROM_CELL, len(residents))):
+        best = likeness.argmax(axis=1)
+        fits = likeness[rows, best]
+        near = np.flatnonzero(fits > _COARSE_CORRELATION)
+        found.append(np.stack([fits[near], visitors[near], residents[best[near]]]))
+        likeness[rows, best] = -1
+    return found
 
 
 def _likest(rows: np.ndarray, centres: np.ndarray, number: int) -> np.ndarray:
