@@ -2,13 +2,11 @@
 
 import re
 import shlex
-import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
 
 from tfseg.cli import _parser
 from tfseg.scans.nifti import write_volume
@@ -76,10 +74,7 @@ def place(tfseg, write_folder, write_dicom, tmp_path_factory):
     """A folder with what the pages name: `mine`, other images of the same kind in `elsewhere`, a run, and scans."""
     folder = tmp_path_factory.mktemp("reader")
     write_folder(folder / "mine")
-    shutil.copytree(folder / "mine", folder / "elsewhere")
-    for path in (folder / "elsewhere").glob("*/*.png"):
-        with Image.open(path) as image:
-            image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(path)
+    write_folder(folder / "elsewhere", seed=8)
     tfseg("train", "--dataset", "folder", "--data", folder / "mine", *SHORT["kfold"], "--out", folder / "RUN")
     values = np.zeros((3, 32, 32), np.int16)
     write_volume(values, folder / "ct.nii.gz", spacing_mm=(5, 1, 1), axes="RAS")

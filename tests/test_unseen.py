@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import warnings
+import zipfile
 
 import pytest
 from PIL import Image
@@ -128,6 +129,15 @@ def test_weights_that_learned_from_some_of_the_images_are_refused(run, changed, 
 
 
 def test_runs_and_files_made_before_say_that_all_counts_as_unseen(run, changed, tmp_path):
+    weights = tmp_path / "old.keras"
+    with zipfile.ZipFile(run / "fold_0" / "model.keras") as new, zipfile.ZipFile(weights, "w") as old:
+        for name in new.namelist():
+            content = new.read(name)
+            if name == "tfseg.json":
+                content = json.dumps({key: value for key, value in json.loads(content).items() if key != "seen"})
+            old.writestr(name, content)
+    words = ("--data", changed, *TRAINING, "--out", tmp_path / "next", "--weights", weights)
+    assert f"{weights}: does not list the images that it learned from" in tfseg("train", *words).stderr
     old = shutil.copytree(run, tmp_path / "run")
     (old / "images.npz").unlink()
     content = (run / "first.tflite").read_bytes()

@@ -72,8 +72,11 @@ def _train(arguments: argparse.Namespace, *, only: int | None, engine: "Engine")
             runs.sweep(run)
             load_tensorflow()
             from tfseg.kfold import kfold as cross_validate
+            from tfseg.models.files import read_card
             from tfseg.report.html import write_report
 
+            if recipe.weights.endswith(".keras") and read_card(Path(recipe.weights)).seen is None:
+                say(f"{recipe.weights}: does not list the images that it learned from: all of these count as unseen")
             command = runs.command_line()
             summary = cross_validate(recipe, source, run, command=command, only=only, engine=engine, watch=watch)
             write_report(run)
