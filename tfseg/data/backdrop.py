@@ -44,7 +44,8 @@ def own_correlation(
     where = np.ones(first.shape, bool) if shown is None else shown
     a, b, common = first[where].astype(np.float64), second[where].astype(np.float64), shared[where]
     gain, offset = np.polyfit(b, a, 1) if b.std() > 1e-6 else (1.0, 0.0)  # a crop has other brightness and contrast
-    return float(np.corrcoef(a - common, gain * b + offset - common)[0, 1])
+    left, right = ((own - own.mean()).ravel() for own in (a - common, gain * b + offset - common))
+    return float(left @ right / max(np.linalg.norm(left) * np.linalg.norm(right), 1e-12))
 
 
 def aligned_correlation(whole: np.ndarray, copy: np.ndarray, warp: np.ndarray, shared: np.ndarray) -> float:
