@@ -4,10 +4,17 @@ import csv
 import json
 import zipfile
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tfseg import runs
+from tfseg.data import DATASETS
+from tfseg.data.source import open_source
+from tfseg.job import Job, training_part
 from tfseg.lite import metadata
+from tfseg.metrics import read_rows
+from tfseg.progress import silent
 
 SMALL = ("--image-size", "32", "--folds", "2", "--batch-size", "4")
 
@@ -87,3 +94,26 @@ def test_minutes_end_a_training_with_its_schedule(tfseg, nerve, tmp_path):
     assert 2 < len(rows) < 10_000
     rates = [float(row["learning_rate"]) for row in rows]
     assert rates[-1] < 0.2 * max(rates)  # the cosine came down in the time that there was
+
+
+def test_near_duplicates_with_contradicting_masks_are_not_trained_on_but_scored(tfseg, write_folder, tmp_path):
+    data = write_folder(tmp_path / "mine")
+    for folder, change in (("images", lambda pixels: pixels), ("masks", lambda pixels: 0 * pixels)):
+        with Image.open(data / folder / "0_0.png") as image:
+            Image.fromarray(change(np.asarray(image))).save(data / folder / "0_9.png")
+    with (data / "samples.csv").open("a") as table:
+        table.write("0_9.png,0\n")
+    run = tmp_path / "run"
+    done = tfseg(
+        *("kfold", "--dataset", "folder", "--data", data, *SMALL, "--epochs", "1", "--model", "simple_unet@16"),
+        *("--out", run),
+    )
+    assert "2 images are not trained on: a near-duplicate of each has a contradicting mask" in done.stderr
+    scored = {row.image for row in read_rows(run / "metrics.csv")}
+    assert {"images/0_0.png", "images/0_9.png"} <= scored
+    assert len(scored) == 13
+    source = open_source(DATASETS["folder"], data, channels=1, watch=lambda done, total: None)
+    job = Job(recipe=runs.read_recipe(run), source=source, run=run, watch=silent)
+    split = json.loads((run / "folds.json").read_text())
+    for fold in range(2):
+        assert not {"images/0_0.png", "images/0_9.png"} & set(training_part(job, split, fold)[0])

@@ -119,10 +119,13 @@ def decode_pixels(job: Job) -> Pixels:
 def training_part(job: Job, split: dict[str, list[str]], fold: int | None) -> tuple[list[str], list[str]]:
     """Return the images that a fold's network, or the final one, learns from, and those behind its validation curves.
 
-    Where the recipe sets no share aside, a fold watches the images that it is scored on, and the final network those
-    of the first fold, which it learns from, too.
+    Images whose near-duplicate has a contradicting mask are in neither: a network cannot learn both. They are scored
+    like all others. Where the recipe sets no share aside, a fold watches the images that it is scored on, and the final
+    network those of the first fold, which it learns from, too.
     """
+    contradicting = job.source.contradicting(job.classes)
     rest = [name for other in range(job.recipe.folds) if other != fold for name in split[str(other)]]
+    rest = [name for name in rest if name not in contradicting]
     if not job.recipe.validation:
         return rest, split[str(fold or 0)]
     groups, labels = [job.source.groups[name] for name in rest], [job.source.labels[name] for name in rest]

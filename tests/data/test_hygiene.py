@@ -243,6 +243,7 @@ def test_contradicting_masks(add, tmp_path, masks, message):
     else:
         assert files_of(report, "contradicting masks") == [("images/0.png", "images/1.png")]
         assert one(report, "contradicting masks", "warning") == f"nearly the same image, but {message}"
+    assert report.contradicting["nerve"] == (() if message is None else ("images/0.png", "images/1.png"))
     assert not fatal(report)
 
 

@@ -62,6 +62,8 @@ def _train(arguments: argparse.Namespace, *, only: int | None, engine: "Engine")
         for line in warnings(source.report, source.root):
             say(line)
         recipe = settled(recipe, source)
+        if left_out := source.contradicting(source.dataset.select(recipe.classes)):
+            say(f"{len(left_out)} images are not trained on: a near-duplicate of each has a contradicting mask")
         run = arguments.out or _run_folder(recipe, source.fingerprint, resume=arguments.resume)
         if recipe.weights not in ("", "none"):
             load_tensorflow()

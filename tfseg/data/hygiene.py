@@ -34,6 +34,7 @@ class Report:
         strata: stratum -> its images; those of no stratum are in none.
         empties: class -> the images whose mask shows nothing of it.
         groups: near-duplicates, two or more images each.
+        contradicting: class -> the images whose near-duplicate has another mask of it; training leaves them out.
         findings: errors first.
     """
 
@@ -45,6 +46,7 @@ class Report:
     strata: dict[str, tuple[str, ...]]
     empties: dict[str, tuple[str, ...]]
     groups: tuple[tuple[str, ...], ...]
+    contradicting: dict[str, tuple[str, ...]]
     findings: tuple[Finding, ...]
 
     @property
@@ -125,7 +127,8 @@ def report_on(facts: Sequence[Facts], pairs: Pairs, dataset: Dataset, root: Path
         )
         for mask in dataset.orphans(root)
     ]
-    findings += _contradictions(facts, pairs, dataset.classes)
+    pairs, dice = _with_masks(facts, pairs, len(dataset.classes))
+    findings += _contradictions(facts, pairs, dice, dataset.classes)
     findings += [finding for group in groups for finding in _duplicates(group)]
     findings += _spellings(facts)
     findings += _empty_masks(facts, empties, root)
@@ -142,6 +145,10 @@ def report_on(facts: Sequence[Facts], pairs: Pairs, dataset: Dataset, root: Path
         },
         empties=empties,
         groups=tuple(tuple(fact.name for fact in group) for group in groups),
+        contradicting={
+            name: tuple(facts[index].name for index in np.unique(pairs.indices[dice[:, k] < _CONTRADICTING_DICE]))
+            for k, name in enumerate(dataset.classes)
+        },
         findings=tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))),
     )
 
@@ -210,13 +217,20 @@ def _groups(facts: Sequence[Facts], pairs: Pairs) -> list[list[Facts]]:
     return [group for group in members.values() if len(group) > 1]
 
 
-def _contradictions(facts: Sequence[Facts], pairs: Pairs, classes: Sequence[str]) -> Iterator[Finding]:
-    """Yield one finding for each group of near-duplicates, about the pair that contradicts itself most."""
+def _with_masks(facts: Sequence[Facts], pairs: Pairs, classes: int) -> tuple[Pairs, np.ndarray]:
+    """Return the pairs of which both images have a mask, and the Dice of these masks by class: (M, K)."""
     readable = np.array([fact.has_mask for fact in facts])
     pairs = replace(pairs, indices=pairs.indices[readable[pairs.indices].all(axis=1)])
+    dice = agreement([fact.regions for fact in facts], [fact.drawn for fact in facts], pairs)
+    return pairs, dice.reshape(len(pairs.indices), classes)
+
+
+def _contradictions(
+    facts: Sequence[Facts], pairs: Pairs, dice: np.ndarray, classes: Sequence[str]
+) -> Iterator[Finding]:
+    """Yield one finding for each group of near-duplicates, about the pair that contradicts itself most."""
     if not len(pairs.indices):
         return
-    dice = agreement([fact.regions for fact in facts], [fact.drawn for fact in facts], pairs)  # (M, K)
     contradicting = np.flatnonzero(dice.min(axis=1) < _CONTRADICTING_DICE)
     unit = unite(len(facts), pairs.indices)[pairs.indices[contradicting, 0]]
     for number in np.unique(unit):

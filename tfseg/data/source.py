@@ -51,6 +51,10 @@ class Source:
         """Whether its images are volumes."""
         return any(sample.slices for sample in self.samples.values())
 
+    def contradicting(self, classes: Sequence[str]) -> frozenset[str]:
+        """Return the images whose near-duplicate has another mask of one of these classes."""
+        return frozenset(name for key in classes for name in self.report.contradicting[key])
+
     def paths(self) -> list[Path]:
         """Return every file that holds an image or a mask."""
         return [path for sample in self.samples.values() for path in (sample.image, *sample.masks)]
