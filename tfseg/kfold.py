@@ -31,7 +31,6 @@ from tfseg.progress import Watch
 from tfseg.train import STATE, Task, check_task, train
 
 LOCAL = Local()
-DECISION = "decision.json"
 NETWORKS = "networks.json"  # of the hold-out: the folds whose networks were scored on it
 
 
@@ -264,7 +263,7 @@ def _train_part(
     activation = losses.loss(job.recipe.loss).activation
     decision = _decided(job, network, activation, part[1]) if job.recipe.decide == "yes" else None
     if decision:
-        runs.write_json(folder / DECISION, dataclasses.asdict(decision))
+        runs.write_json(folder / runs.DECISION, dataclasses.asdict(decision))
     seen = part[0] + part[1] if job.recipe.validation else part[0]
     before = read_card(Path(job.recipe.weights)).seen if job.recipe.weights.endswith(".keras") else None
     card = Card(

@@ -30,6 +30,7 @@ IMAGES = "images.npz"  # what the run knows its images by: names, digests, thumb
 METRICS = "metrics.csv"
 SUMMARY = "summary.json"
 REPORT = "report.html"
+DECISION = "decision.json"  # of a fold: what its validation patients chose
 MODEL = "model.keras"
 HISTORY = "history.csv"
 FINAL = "final"  # the folder of the network that learned from all images

@@ -398,3 +398,17 @@ def test_chart_takes_the_pages_colours_and_keeps_its_ids_to_itself():
         '<svg class="chart" viewBox="0 0 4 4" role="img" aria-label="of &quot;x&quot;">'
         '<path id="n-a" style="fill: var(--ink)"/><use xlink:href="#n-a"/></svg>'
     )
+
+
+def test_the_report_says_what_was_decided_and_what_was_not_trained_on(fake_run):
+    run = fake_run
+    for fold, presence in ((0, [0.35]), (1, [])):
+        decision = {"threshold": 0.45, "smallest_area": 0.004, "presence": presence, "images": 9, "dice": 1}
+        (run / f"fold_{fold}" / "decision.json").write_text(json.dumps(decision | {"dice_before": 1}))
+    check = {"patient_known": True, "sizes": {}, "empties": {}, "groups": [], "findings": []}
+    check["contradicting"] = {"nerve": ["a.png", "b.png"], "vessel": ["c.png"]}
+    (run / "data_check.json").write_text(json.dumps(check))
+    page = write_report(run).read_text()
+    assert "fold 0 0.45, at least 0.40% of the image, presence 0.35; fold 1 0.45, at least 0.40% of the image)" in page
+    assert "Networks started from random numbers." in page
+    assert "3 images were not trained on" in page

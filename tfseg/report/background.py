@@ -4,7 +4,7 @@ import dataclasses
 import shlex
 from typing import Any
 
-from tfseg import losses
+from tfseg import losses, runs
 from tfseg.config import Recipe
 from tfseg.metrics import HOLDOUT
 from tfseg.postprocess import exclusive
@@ -80,6 +80,9 @@ def method(record: Record) -> list[str]:
     classes = summary["classes"] if summary else recipe.classes
     if exclusive(losses.loss(recipe.loss).activation, len(classes)):
         kept = "A pixel is drawn as the most probable of the background and the classes"
+    if decisions := _decisions(record):
+        kept = f"From which probability on a pixel is drawn was chosen in each fold: {decisions}"
+    points += _training(record)
     points += [
         kept + (", and only the largest connected area of a class is kept." if recipe.largest_component else "."),
         "Every measure is computed image by image at the original resolution and then averaged over images.",
@@ -92,6 +95,37 @@ def method(record: Record) -> list[str]:
         f"of one patient resemble each other; {_interval(summary)}. SD is the standard deviation of the folds' means.",
     ]
     return points
+
+
+def _training(record: Record) -> list[str]:
+    """Say what the networks started from, and which images they did not learn from."""
+    weights = record.recipe.weights
+    points = [f"Networks started from {'random numbers' if weights in ('', 'none') else f'{weights} weights'}."]
+    contradicting = (record.check or {}).get("contradicting", {})
+    left_out = {name for key in (record.recipe.classes or contradicting) for name in contradicting.get(key, ())}
+    if left_out:
+        points.append(
+            f"{len(left_out)} images were not trained on, since a near-duplicate of each has a contradicting mask; "
+            "they were scored."
+        )
+    return points
+
+
+def _decisions(record: Record) -> str:
+    """Return what each fold chose on its validation patients, or "" where nothing was chosen."""
+    chosen = []
+    for folder in runs.fold_folders(record.run):
+        if (folder / runs.DECISION).exists():
+            decision = runs.read_json(folder / runs.DECISION)
+            presence = ", ".join(f"{value:g}" for value in decision["presence"])
+            area = f"at least {decision['smallest_area']:.2%} of the image"
+            chosen.append(
+                f"{folder.name.replace('_', ' ')} {decision['threshold']:g}, {area}"
+                + (f", presence {presence}" if presence else "")
+            )
+    if not chosen:
+        return ""
+    return f"on validation patients of its training part, who learn nothing and are not scored ({'; '.join(chosen)})"
 
 
 def limits(record: Record) -> list[str]:
