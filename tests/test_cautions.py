@@ -2,7 +2,7 @@
 
 import pytest
 
-from tfseg.cautions import cautions, collapsed, few_patients
+from tfseg.cautions import cautions, collapsed, few_patients, tuned
 from tfseg.metrics import METRICS, Row
 
 
@@ -58,3 +58,13 @@ def test_fewer_than_ten_patients_are_few():
     assert "the 95 % intervals rest on 9 patients" in found.text
     (found,) = few_patients([*ten, *images(1, fold="holdout")])
     assert "of the hold-out rest on 1 patients" in found.text
+
+
+def test_folds_that_chose_the_settings_are_named():
+    rows = [*images(2), *images(2, fold="1")]
+    (caution,) = tuned(rows, ["0"])
+    assert "by the scores of fold 0 of these very images" in caution.text
+    assert caution in cautions(rows, ["0"])
+    assert "folds 0, 1" in tuned(rows, ["0", "1"])[0].text
+    assert tuned(rows, []) == []
+    assert tuned(rows, ["7"]) == []

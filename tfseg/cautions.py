@@ -27,9 +27,27 @@ class Caution:
     class_name: str = ""
 
 
-def cautions(rows: Sequence[Row]) -> list[Caution]:
-    """Return what a reader of these rows of metrics.csv must know first; mostly there is nothing."""
-    return [*collapsed(rows), *few_patients(rows)]
+def cautions(rows: Sequence[Row], tried_on: Sequence[str] = ()) -> list[Caution]:
+    """Return what a reader of these rows of metrics.csv must know first; mostly there is nothing.
+
+    Args:
+        rows: of metrics.csv.
+        tried_on: folds whose scores chose the recipe's settings.
+    """
+    return [*collapsed(rows), *few_patients(rows), *tuned(rows, tried_on)]
+
+
+def tuned(rows: Sequence[Row], tried_on: Sequence[str]) -> list[Caution]:
+    """Say that some folds' scores are too good, since the recipe's settings were chosen by them."""
+    chosen = [fold for fold in tried_on if any(row.fold == fold for row in rows)]
+    if not chosen:
+        return []
+    folds = f"fold{'s' if len(chosen) > 1 else ''} {', '.join(chosen)}"
+    text = (
+        f"the recipe's settings were chosen by the scores of {folds} of these very images, so that these are a little "
+        "too good; the other folds' are not touched"
+    )
+    return [Caution(text=text)]
 
 
 def few_patients(rows: Sequence[Row]) -> list[Caution]:

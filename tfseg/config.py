@@ -82,6 +82,8 @@ class Recipe:
         region: the class of a volume whose bounding box is all that the network learns from and predicts in; "" is the
             whole volume.
         region_margin_mm: how far that box reaches beyond the class on every side, 0 to 1000.
+        tried_on: folds, of this data set with this seed, whose scores chose these settings: reports say so beside the
+            score.
         seed: of folds, weights, order and augmentation.
         precision: "float32", or "bfloat16" to multiply in bfloat16 and keep the weights in float32 (the saved network
             is a float32 network either way): up to twice as fast where the processor has the instructions, many times
@@ -129,6 +131,7 @@ class Recipe:
     window_high_hu: float = 400.0
     region: str = ""
     region_margin_mm: float = 10.0
+    tried_on: tuple[str, ...] = ()
     seed: int = 0
     precision: str = "float32"
     deterministic: bool = False

@@ -204,6 +204,7 @@ def summarise_job(job: Job, rows: list[Row], counts: Mapping[str, Counts]) -> di
         hausdorff_unit=job.source.unit,
         seed=job.recipe.seed,
         holdout_confusion=total_counts(counts.get(HOLDOUT, [])),
+        tried_on=job.recipe.tried_on,
     )
 
 

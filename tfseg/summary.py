@@ -29,6 +29,7 @@ def summarise(
     seed: int = 0,
     resamples: int = 2000,
     holdout_confusion: Confusion | None = None,
+    tried_on: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the content of summary.json: every metric of each file and class over all out-of-fold images.
 
@@ -67,6 +68,7 @@ def summarise(
         seed: of the bootstrap.
         resamples: of the bootstrap.
         holdout_confusion: pixel counts of the hold-out images; without them that part has no "confusion".
+        tried_on: folds whose scores chose the recipe's settings.
 
     Raises:
         ValueError: an image is there twice for one file and class, so that a mean would count it twice.
@@ -100,7 +102,7 @@ def summarise(
         }
     if kept_apart:
         summary[HOLDOUT] = files(kept_apart, holdout_confusion)
-    found = cautions(rows)
+    found = cautions(rows, tried_on)
     return summary | ({"cautions": [dataclasses.asdict(caution) for caution in found]} if found else {})
 
 

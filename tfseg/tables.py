@@ -89,8 +89,8 @@ def _measure_note(annotated: list[float | None], unit: str) -> str:
     if not annotated or annotated[0] is None:
         return note
     return (
-        f"{note} Against the table: the circumference that the data set lists; that of the annotated masks themselves, "
-        f"which hold the annotator's line, is {annotated[0]:+.2f} {unit} off it."
+        f"{note} Against the table: the circumference that the data set lists; that of the annotated masks themselves "
+        f"is {annotated[0]:+.2f} {unit} off it."
     )
 
 

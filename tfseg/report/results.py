@@ -71,7 +71,9 @@ def headline(record: Record) -> Html:
 
 def known_first(record: Record) -> list[str]:
     """Return what a reader must know first, also of a run that an earlier version summed up."""
-    return caution_texts({"cautions": [dataclasses.asdict(caution) for caution in cautions(record.rows)]})
+    return caution_texts(
+        {"cautions": [dataclasses.asdict(caution) for caution in cautions(record.rows, record.recipe.tried_on)]}
+    )
 
 
 def in_words(record: Record, summary: Mapping[str, Any]) -> list[str]:
