@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 THRESHOLDS = tuple(round(0.2 + 0.05 * step, 2) for step in range(13))
 AREAS = (0.0, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016)  # shares of the image; 150 pixels at 128 x 128 are 0.009
 PRESENCES = tuple(round(0.05 * step, 2) for step in range(20))  # probabilities; 0 is an open gate
+_HALF = PRESENCES.index(0.5)  # where the search starts
 _CAUTION = 0.001  # Dice that each step away from where the search starts must bring
 
 
@@ -50,8 +51,10 @@ def decide(
 ) -> Decision:
     """Choose what gives the highest mean Dice on `samples` at their original resolution, and close the network's gates.
 
-    Of choices that are equal to 0.001 Dice a step, the one nearest to the recipe's threshold, no smallest area and an
-    open gate is taken, and the Dice over presence is averaged over neighbouring thresholds: few images decide.
+    Of choices that are equal to 0.001 Dice a step, the one nearest to the recipe's threshold, no smallest area and a
+    presence of one half is taken, and the Dice over presence is averaged over neighbouring thresholds: few images
+    decide. One half is what a probability means, and validation images without an error to mend do not show it: with
+    open gates in their place, the demo's Dice was 0.903 in place of 0.945.
 
     Args:
         network: that was trained, with or without a presence head.
@@ -69,7 +72,7 @@ def decide(
         for step, smallest in enumerate(AREAS):
             drawn = area[:, :, place] >= smallest
             gates, plain = _gates(np.where(drawn, dice[:, :, place], empty), empty, presence)
-            value = plain - _CAUTION * (abs(place - start) + step + sum(gate > 0 for gate in gates))
+            value = plain - _CAUTION * (abs(place - start) + step + sum(gate != PRESENCES[_HALF] for gate in gates))
             if best is None or value > best[0]:
                 best = (
                     value,
@@ -103,7 +106,7 @@ def _gates(dice: np.ndarray, empty: np.ndarray, presence: np.ndarray | None) -> 
     for k in range(dice.shape[1]):
         means = np.array([np.where(presence[:, k] >= gate, dice[:, k], empty[:, k]).mean() for gate in PRESENCES])
         smooth = np.convolve(np.pad(means, 1, mode="edge"), np.ones(3) / 3, mode="valid")
-        place = int(smooth.argmax()) if smooth.max() > means[0] + _CAUTION else 0
+        place = int(smooth.argmax()) if smooth.max() > smooth[_HALF] + _CAUTION else _HALF
         chosen.append(PRESENCES[place])
         values.append(means[place])
     return tuple(chosen), float(np.mean(values))
