@@ -48,8 +48,8 @@ class Recipe:
         epochs: passes over the training images, at least.
         min_steps: steps of a training, at least: a small data set is passed over more often than `epochs` says.
         minutes: how long the training of a network takes, at most: passes that do not fit are left out, and the
-            learning rate falls in the time that there is; 0 sets no limit. How many passes fit depends on the machine,
-            so two runs differ.
+            learning rate falls in the time that there is; 0 sets no limit. The clock is read after each pass, so the
+            last may end up to one pass late. How many passes fit depends on the machine, so two runs differ.
         batch_size: images per step.
         loss: name in tfseg.losses.LOSSES.
         optimizer: "adam", "adamw" or "sgd" (Nesterov momentum 0.9).
@@ -65,14 +65,14 @@ class Recipe:
             averaged weights. Curves show the weights themselves. Not with select = "best".
         early_stopping: stop after that many epochs without a lower validation loss; 0 never stops.
         select: "last" keeps the last epoch's weights, "best" those of the lowest validation loss.
-        augment: "none", "nerve", "mobile", "probe" or "strong" (see tfseg.data.augment).
+        augment: "none", "nerve", "mobile", "probe", "strong" or "four" (see tfseg.data.augment).
         presence: "yes" to learn, too, whether each class is in the image at all, and draw nothing where it is not (see
             tfseg.models.presence): for data with empty masks. "auto" does so where at least 1 of 20 masks, and 10 in
             all, are empty. "no" does not.
         presence_weight: what the cross-entropy of presence is multiplied by in the loss.
         decide: "yes" to choose `threshold`, `smallest_area` and the threshold of presence in each fold by the Dice on
             its validation patients, who learn nothing: needs validation > 0 (see tfseg.decide). "auto" does so with a
-            presence head only, and without one sets no patients aside for it. "no" does not.
+            presence head and validation > 0 only; otherwise it sets no patients aside. "no" does not.
         threshold: probability from which a pixel counts as foreground, in (0, 1). Several classes that exclude each
             other (the losses "ce" and "dice_ce") have none: a pixel gets the most probable of them and the background.
         smallest_area: share of the image, in [0, 1), below which a class's whole mask counts as nothing drawn.
@@ -152,7 +152,7 @@ class Recipe:
                 "set validation to a share of the training patients, for example validation = 0.1"
             )
 
-        if self.decide != "no" and not self.validation:
+        if self.decide == "yes" and not self.validation:
             raise InputError(
                 "decide looks at validation patients: set validation to a share of the training patients, "
                 "for example validation = 0.15"
@@ -233,7 +233,7 @@ class Recipe:
         fewest, share = FEW_EMPTY
         some = empty >= fewest and empty >= share * masks
         presence = {"auto": "yes" if some else "no"}.get(self.presence, self.presence)
-        decide = {"auto": presence}.get(self.decide, self.decide)
+        decide = {"auto": presence if self.validation else "no"}.get(self.decide, self.decide)
         unused = self.decide == "auto" and decide == "no" and not self.steered
         return dataclasses.replace(
             self, presence=presence, decide=decide, validation=0.0 if unused else self.validation

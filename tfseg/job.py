@@ -97,7 +97,8 @@ def settled(recipe: Recipe, source: Source) -> Recipe:
     if source.volumes:
         if "yes" in (recipe.presence, recipe.decide):
             raise InputError("presence and decide are for pictures, and these are volumes: set both to 'no'")
-        return dataclasses.replace(recipe, presence="no", decide="no")
+        recipe = dataclasses.replace(recipe, presence="no")
+        return recipe.for_empties(0, 1)
     learned = source.dataset.select(recipe.classes)
     empty = [len(files) for name, files in source.report.empties.items() if name in learned]
     return recipe.for_empties(max(empty, default=0), len(source.samples))
@@ -204,7 +205,7 @@ def summarise_job(job: Job, rows: list[Row], counts: Mapping[str, Counts]) -> di
         hausdorff_unit=job.source.unit,
         seed=job.recipe.seed,
         holdout_confusion=total_counts(counts.get(HOLDOUT, [])),
-        tried_on=job.recipe.tried_on,
+        tried_on=() if job.source.phantom else job.recipe.tried_on,
     )
 
 

@@ -274,7 +274,7 @@ def _train_part(
         largest_component=job.recipe.largest_component,
         smallest_area=decision.smallest_area if decision else job.recipe.smallest_area,
         presence=decision.presence if decision else (),
-        weights=job.recipe.weights,
+        weights=Path(job.recipe.weights).name if job.recipe.weights.endswith(".keras") else job.recipe.weights,
         dataset=job.source.dataset.name,
         fingerprint=job.source.fingerprint,
         phantom=job.source.phantom,
@@ -296,6 +296,7 @@ def _decided(job: Job, network: Any, activation: str, validation: Sequence[str])
         activation=activation,
         threshold=job.recipe.threshold,
         largest_component=job.recipe.largest_component,
+        smallest_area=job.recipe.smallest_area,
     )
     job.watch("deciding", 0, 1)
     samples = [job.source.samples[name] for name in validation]

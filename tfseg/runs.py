@@ -126,10 +126,18 @@ def newest(root: Path, *, recipe: Recipe | None = None, fingerprint: str | None 
     begun = [
         path
         for path in root.glob(f"*/{RECIPE}")
-        if (recipe is None or path.read_text() == recipe.to_toml())
+        if (recipe is None or _has_recipe(path.parent, recipe))
         and (fingerprint is None or read_json(path.parent / PROVENANCE)["data"]["fingerprint"] == fingerprint)
     ]
     return max(begun, key=lambda path: path.stat().st_mtime_ns).parent if begun else None
+
+
+def _has_recipe(run: Path, recipe: Recipe) -> bool:
+    """Tell whether a run was begun with that recipe; an earlier version's file lacks keys that were added since."""
+    try:
+        return read_recipe(run) == recipe
+    except InputError:
+        return False
 
 
 def begun(run: Path) -> bool:

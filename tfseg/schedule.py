@@ -2,6 +2,7 @@
 
 import math
 import statistics
+import sys
 import time
 from typing import Any
 
@@ -71,12 +72,16 @@ class Clock:
         self._since = now
 
     def epochs_left(self) -> int:
-        """Return how many passes of the median duration fit; the first, in which TensorFlow traces, counts only alone.
+        """Return how many passes of the median duration fit into the time left.
+
+        The first pass, in which TensorFlow traces, is not typical: after it alone, any number fits while time is left.
 
         >>> clock = Clock(1)
         >>> clock.durations_s = [15.0, 5.0, 5.0]
         >>> clock.epochs_left()
         7
         """
-        typical = statistics.median(self.durations_s[1:] or self.durations_s)
-        return max(0, int((60 * self.minutes - sum(self.durations_s)) / typical))
+        left = 60 * self.minutes - sum(self.durations_s)
+        if len(self.durations_s) < 2:
+            return sys.maxsize if left > 0 else 0
+        return max(0, int(left / statistics.median(self.durations_s[1:])))

@@ -222,13 +222,13 @@ class Memory(keras.callbacks.Callback):
             self.rate.set_steps(self.epochs * self.steps)
 
     def _hint(self) -> str:
-        """Return a warning, once, where the loss has not fallen in the first epochs."""
+        """Return a warning as long as the loss has not fallen since the first epoch."""
         first = max(_PATIENT_EPOCHS, math.ceil(self.epochs * max(0.1, self.recipe.warmup)))
         losses_seen = [row[CURVES.index("loss")] for row in self.history]
-        if self.epoch != first or min(losses_seen[1:]) < _FALLEN * losses_seen[0]:
+        if self.epoch < first or min(losses_seen[1:]) < _FALLEN * losses_seen[0]:
             return ""
         return (
-            f"; the loss has not fallen in {first} epochs ({losses_seen[0]:.3f} to {losses_seen[-1]:.3f}): "
+            f"; the loss has not fallen in {self.epoch} epochs ({losses_seen[0]:.3f} to {losses_seen[-1]:.3f}): "
             "try another learning_rate, loss or model"
         )
 
@@ -272,7 +272,8 @@ def _build(recipe: Recipe, pixels: Pixels, policy: str) -> keras.Model:
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
-        return models.build(recipe.model, pixels.image_shape, pixels.mask_shape[-1], presence=recipe.presence == "yes")
+        presence = "" if recipe.presence == "yes" else None
+        return models.build(recipe.model, pixels.image_shape, pixels.mask_shape[-1], presence=presence)
     finally:
         keras.config.set_dtype_policy(before)
 

@@ -98,7 +98,7 @@ def test_pixels_know_which_slice_is_whose(root, tmp_path, region, records):
     assert pixels.records([1], shown=True) == ([5, 6] if not region else [2, 3])  # slices with a liver
     image, mask = pixels.read(2 if not region else 1)
     assert image[0, 0, 0] == 128  # 0.5 of 255, rounded to even
-    assert mask.sum() == (4 if region else 1)  # a box of 4x4 is enlarged to 8x8
+    assert mask.sum() == 255 * (4 if region else 1)  # a box of 4x4 is enlarged to 8x8
     pixels.close()
 
 

@@ -24,6 +24,7 @@ from tfseg.lite.fuse import fuse
 from tfseg.lite.graph import Graph
 from tfseg.models.files import Card
 from tfseg.models.layers import GroupedConv2D, Upsample
+from tfseg.models.presence import close_gates, with_presence
 from tfseg.models.unet import unet
 from tfseg.progress import silent
 
@@ -177,6 +178,21 @@ def test_pruned_files_hold_zeros(trained: keras.Model) -> None:
     x, y = disks(16, seed=5)
     mask = probabilities(content, x) > 0.5
     assert 2 * np.sum(mask * y) / (np.sum(mask) + np.sum(y)) > 0.5  # it still finds the disks
+
+
+@pytest.mark.parametrize("options", [Options(precision="int8", qat=True), Options(precision="int8", sparsity=0.6)])
+def test_what_decides_on_presence_does_not_learn(trained: keras.Model, options: Options) -> None:
+    network = with_presence(trained)
+    kernel, _ = network.get_layer("presence_logits").get_weights()
+    network.get_layer("presence_logits").set_weights([kernel, np.array([30.0])])
+    close_gates(network, np.array([0.0]))  # present in all images: the gate is open
+    x = np.rint(disks(4, seed=3)[0] * 255).astype(np.float32) / 255
+    learning = course(learning_rate=3e-3)
+    opened = probabilities(convert(network, CARD, options, calibration=calibration(), course=learning), x)
+    assert opened.max() > 0.5
+    close_gates(network, np.array([60.0]))  # and in none
+    closed = probabilities(convert(network, CARD, options, calibration=calibration(), course=learning), x)
+    assert closed.max() < 0.01
 
 
 def test_fine_tuning_needs_the_images_of_a_run(trained: keras.Model) -> None:

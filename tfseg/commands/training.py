@@ -61,7 +61,11 @@ def _train(arguments: argparse.Namespace, *, only: int | None, engine: "Engine")
             say(f"PHANTOM: {source.root} holds simulated images; no result here says anything about patients")
         for line in warnings(source.report, source.root):
             say(line)
-        recipe = settled(recipe, source)
+        asked, recipe = recipe, settled(recipe, source)
+        if asked.validation != recipe.validation:
+            say(
+                "validation = 0: nothing is decided on these data, so that all patients of a fold's training part learn"
+            )
         if left_out := source.contradicting(source.dataset.select(recipe.classes)):
             say(f"{len(left_out)} images are not trained on: a near-duplicate of each has a contradicting mask")
         run = arguments.out or _run_folder(recipe, source.fingerprint, resume=arguments.resume)
@@ -192,6 +196,8 @@ def card(arguments: argparse.Namespace) -> None:
 def _recipe(arguments: argparse.Namespace) -> Recipe:
     flags = {name: value for name in RECIPE_FLAGS if (value := getattr(arguments, name, None)) is not None}
     overrides = flags | parse_assignments(arguments.set)
+    if {"folds", "seed", "holdout"} & overrides.keys():  # other folds than those that chose the recipe's settings
+        overrides.setdefault("tried_on", ())
     if "epochs" in overrides:  # so many are asked for, not more
         overrides.setdefault("min_steps", 0)
     if arguments.recipe is not None:

@@ -27,7 +27,7 @@ from tfseg.lite.fuse import fuse
 from tfseg.lite.graph import Graph
 from tfseg.models.files import Card
 from tfseg.models.mobilevitv2 import DepthToSpace, SpaceToDepth
-from tfseg.models.presence import has_presence
+from tfseg.models.presence import presence_source
 from tfseg.postprocess import exclusive
 from tfseg.progress import Watch, silent
 from tfseg.quiet import silent_stderr
@@ -253,7 +253,7 @@ def _sized(model: keras.Model, card: Card, image_size: int | None) -> keras.Mode
     if size == height == width:
         return model
     models.network(card.model, image_size=size)
-    network = models.build(card.model, (size, size, channels), model.output_shape[-1], presence=has_presence(model))
+    network = models.build(card.model, (size, size, channels), model.output_shape[-1], presence=presence_source(model))
     try:
         network.set_weights(model.get_weights())
     except ValueError as error:
@@ -402,10 +402,13 @@ def _operation(name: str, operations: Mapping[str, tf.Operation]) -> str | None:
 
 
 def _copy(graph: Graph) -> Graph:
-    """Return the same network with layers of its own."""
+    """Return the same network with layers of its own; what decides on presence does not learn."""
     model = graph.model()
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
+    for layer in copy.layers:
+        if layer.name.startswith("presence"):
+            layer.trainable = False
     return Graph(copy)
 
 

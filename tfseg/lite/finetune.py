@@ -72,7 +72,7 @@ def quantization_aware(graph: Graph, ranges: Mapping[str, Range], eight_bit: set
 
     def wrap(name: str, twin: Any) -> Any:
         layer = graph.nodes[name].layer
-        convolution = name in eight_bit and isinstance(layer, CONVOLUTIONS)
+        convolution = name in eight_bit and isinstance(layer, CONVOLUTIONS) and bool(layer.trainable_variables)
         if not convolution and name not in ranges:
             return twin
         config = _classes().EightBit(_axes(layer) if convolution else None, ranges.get(name))
@@ -84,15 +84,20 @@ def quantization_aware(graph: Graph, ranges: Mapping[str, Range], eight_bit: set
 def prune(graph: Graph, sparsity: float, course: Course) -> None:
     """Train the network of `graph`, in place, while its smallest weights become zero.
 
-    In each convolution but the depthwise ones and the last, the share `sparsity` of the weights, 0 < sparsity < 1,
-    chosen anew while the share rises as in Zhu and Gupta, 2017, arXiv:1710.01878, through two thirds of the course.
+    In each convolution that learns but the depthwise ones and the last, the share `sparsity` of the weights, 0 <
+    sparsity < 1, chosen again while the share rises as in Zhu and Gupta, 2017, arXiv:1710.01878, through two thirds of
+    the course.
     """
     tfmot = _packages().tfmot
     steps = course.epochs * course.steps
     every = max(1, min(100, steps // 20))
     end = max(2, steps * 2 // 3)
     schedule = tfmot.sparsity.keras.PolynomialDecay(0.0, sparsity, begin_step=0, end_step=end, frequency=every)
-    convolutions = [name for name, node in graph.nodes.items() if isinstance(node.layer, CONVOLUTIONS)]
+    convolutions = [
+        name
+        for name, node in graph.nodes.items()
+        if isinstance(node.layer, CONVOLUTIONS) and node.layer.trainable_variables
+    ]
     pruned = {name for name in convolutions[:-1] if not isinstance(graph.nodes[name].layer, layers.DepthwiseConv2D)}
 
     def wrap(name: str, twin: Any) -> Any:
@@ -252,7 +257,7 @@ def _classes() -> _Classes:
             return {}
 
         def __call__(self, inputs: Tensor, training: bool, weights: Any, **kwargs: Any) -> Tensor:
-            if self.low == self.high:
+            if self.high - self.low < np.finfo(np.float32).tiny:  # a gate that was open on all images
                 return inputs
             return tf.quantization.fake_quant_with_min_max_args(inputs, self.low, self.high, num_bits=8)
 

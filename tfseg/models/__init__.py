@@ -121,14 +121,14 @@ def network(name: str, *, image_size: int | None = None) -> tuple[Network, Mappi
     return row, row.variants.get(variant, {})
 
 
-def build(name: str, input_shape: tuple[int, int, int], classes: int, *, presence: bool = False) -> Any:
+def build(name: str, input_shape: tuple[int, int, int], classes: int, *, presence: str | None = None) -> Any:
     """Build a network from the table.
 
     Args:
         name: a key of MODELS, with "@variant" where it has variants.
         input_shape: (H, W, C) of one image.
         classes: channels of the logits; 1 means foreground against background.
-        presence: whether it gets a presence head (tfseg.models.presence).
+        presence: the layer that a presence head stands on (tfseg.models.presence), "" for the deepest; None for none.
 
     Returns:
         A keras.Model from (B, H, W, C) images in [0, 1] to (B, H, W, classes) logits.
@@ -137,11 +137,11 @@ def build(name: str, input_shape: tuple[int, int, int], classes: int, *, presenc
     for side in input_shape[:2]:
         network(name, image_size=side)
     model = builder(name)(input_shape, classes, **options)
-    if not presence:
+    if presence is None:
         return model
     from tfseg.models.presence import with_presence
 
-    return with_presence(model)
+    return with_presence(model, presence)
 
 
 def names() -> list[str]:

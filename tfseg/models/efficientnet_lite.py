@@ -123,7 +123,7 @@ def _module(layer: str) -> str:
     """Return the published name of one of our layers.
 
     >>> _module("stem_norm"), _module("block1_depthwise_norm"), _module("block2_expand_conv"), _module("last_norm")
-    ('_bn0', '_blocks.0._bn1', '_blocks.1._bn0', '_bn1')
+    ('_bn0', '_blocks.0._bn1', '_blocks.1._expand_conv', '_bn1')
     """
     outer = {"stem_conv": "_conv_stem", "stem_norm": "_bn0", "last_conv": "_conv_head", "last_norm": "_bn1"}
     if layer in outer:

@@ -1,8 +1,9 @@
 """A presence head: whether a class is in the image at all, learned beside where it is, and the gate that obeys it.
 
 The head is two layers on the deepest features of any network: their mean over the map, and one 1x1 convolution to a
-logit for each class. The gate takes so much from a class's logits, where its presence falls short of a threshold, that
-nothing of it is left. So the file that ships has one output as before, and whatever runs it obeys the decision.
+logit for each class. Where a class's presence is a tenth of a logit or more below a threshold, the gate takes 36 from
+its logits, so that nothing of it is left. So the file that ships has one output as before, and each program that runs
+it obeys the decision.
 """
 
 from collections.abc import Callable
@@ -15,24 +16,27 @@ from keras import layers, ops
 Tensor = Any
 Loss = Callable[[Tensor, Tensor], Tensor]
 
-GAIN, DEPTH = 8.0, 6.0  # the gate takes DEPTH * relu6(GAIN * (threshold - presence)): 36 logits at most
+GAIN, DEPTH = 64.0, 6.0  # the gate takes DEPTH * relu6(GAIN * (threshold - presence)): 36 logits at most
 OPEN = -1e4  # the threshold, a logit, of a gate that takes nothing
 _POOL, _HEAD, _GATE, _PENALTY, _SUM = (f"presence_{part}" for part in ("pool", "logits", "gate", "penalty", "add"))
 
 
-def with_presence(model: keras.Model) -> keras.Model:
+def with_presence(model: keras.Model, source: str = "") -> keras.Model:
     """Return a network with a presence head and an open gate behind it, sharing all layers with `model`.
 
     Two heads, one for the mask and one for its presence, are what won most on the Kaggle nerve challenge of 2016.
 
     Args:
         model: from (B, H, W, C) images in [0, 1] to (B, H, W, K) logits.
+        source: the layer that the head stands on; "" for the last of the smallest maps that are larger than one pixel.
 
     Returns:
         A model of the same form and name.
     """
     logits, classes = model.output, model.output_shape[-1]
-    x = layers.GlobalAveragePooling2D(keepdims=True, name=_POOL)(_deepest(model))
+    x = layers.GlobalAveragePooling2D(keepdims=True, name=_POOL)(
+        model.get_layer(source).output if source else _deepest(model)
+    )
     presence = layers.Conv2D(classes, 1, dtype="float32", name=_HEAD)(x)  # (B, 1, 1, K)
     fixed = {"padding": "same", "trainable": False, "dtype": "float32"}
     gate = layers.Conv2D(
@@ -54,6 +58,13 @@ def with_presence(model: keras.Model) -> keras.Model:
 def has_presence(model: keras.Model) -> bool:
     """Tell whether a network has a presence head."""
     return any(layer.name == _GATE for layer in model.layers)
+
+
+def presence_source(model: keras.Model) -> str | None:
+    """Return the name of the layer that a network's presence head stands on; None without such a head."""
+    if not has_presence(model):
+        return None
+    return model.get_layer(_POOL).input._keras_history.operation.name
 
 
 def two_headed(model: keras.Model) -> keras.Model:

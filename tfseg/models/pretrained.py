@@ -48,6 +48,7 @@ class Source:
             keras-cv or a package has it.
         layers: maps the names of our layers to the layers of the published network.
         unused: layers of the published network that ours does not have.
+        shortens: whether ours may have fewer blocks than the published network.
         first: our layer that sees the image.
         decoder: what the names of our layers begin with that are not in the encoder.
     """
@@ -60,6 +61,7 @@ class Source:
     application: tuple[str, str] | None = None
     layers: "Callable[[keras.Model], Mapping[str, keras.Layer]]"
     unused: tuple[str, ...] = ()
+    shortens: bool = False
     first: str = "stem_conv"
     decoder: tuple[str, ...]
 
@@ -152,6 +154,7 @@ SOURCES = (
         sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
         layers=_named(str),
         unused=("last_conv", "last_norm", "classes"),
+        shortens=True,
         decoder=("top", "up", "logits"),
     ),
     Source(
@@ -323,7 +326,7 @@ def _left_out(name: str, source: Source, model: "keras.Model") -> bool:
     if name in source.unused:
         return True
     ours = {layer.name.partition("_")[0] for layer in model.layers}
-    return source.sha256 != "" and name.startswith("block") and name.partition("_")[0] not in ours
+    return source.shortens and name.startswith("block") and name.partition("_")[0] not in ours
 
 
 def _translate(

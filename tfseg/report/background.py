@@ -102,7 +102,8 @@ def _training(record: Record) -> list[str]:
     weights = record.recipe.weights
     points = [f"Networks started from {'random numbers' if weights in ('', 'none') else f'{weights} weights'}."]
     contradicting = (record.check or {}).get("contradicting", {})
-    left_out = {name for key in (record.recipe.classes or contradicting) for name in contradicting.get(key, ())}
+    classes = record.summary["classes"] if record.summary else record.recipe.classes
+    left_out = {name for key in classes for name in contradicting.get(key, ())}
     if left_out:
         points.append(
             f"{len(left_out)} images were not trained on, since a near-duplicate of each has a contradicting mask; "

@@ -72,7 +72,12 @@ def headline(record: Record) -> Html:
 def known_first(record: Record) -> list[str]:
     """Return what a reader must know first, also of a run that an earlier version summed up."""
     return caution_texts(
-        {"cautions": [dataclasses.asdict(caution) for caution in cautions(record.rows, record.recipe.tried_on)]}
+        {
+            "cautions": [
+                dataclasses.asdict(caution)
+                for caution in cautions(record.rows, () if record.phantom else record.recipe.tried_on)
+            ]
+        }
     )
 
 

@@ -71,9 +71,10 @@ STUDIES: dict[str, Study] = {
                 "folds": 5,
                 "epochs": 30,
                 "batch_size": 8,
-                "loss": "dice",
+                "loss": "batch_dice",
                 "optimizer": "adam",
-                "learning_rate": 5e-4,
+                "learning_rate": 1e-4,
+                "warmup": 0.1,
                 "schedule": "cosine",
                 "augment": "nerve",
             },
@@ -182,7 +183,10 @@ STUDIES: dict[str, Study] = {
             seeds=1,
             quick=_QUICK,
             ships=True,
-            departures="one recipe for all networks; the forms that ship",
+            departures=(
+                "one recipe for all networks; the forms that ship; lite_unet starts from ImageNet weights, all others "
+                "from random numbers"
+            ),
         ),
         Study(
             name="liver",
