@@ -175,7 +175,7 @@ def test_read_only_output(tfseg, data, small_disk):
         pytest.param(("--folds", "two"), "invalid int value", id="not-a-number"),
         pytest.param(("--recipe", "absent.toml"), "absent.toml", id="recipe"),
         pytest.param(("--fold", "3"), "unrecognized|ambiguous", id="flag"),
-        pytest.param(("--set", "early_stopping=3"), "validation", id="steered-by-nothing"),
+        pytest.param(("--set", "early_stopping=3", "--set", "validation=0"), "validation", id="steered-by-nothing"),
     ],
 )
 def test_wrong_words(refused, arguments, expected):
