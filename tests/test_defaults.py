@@ -82,6 +82,8 @@ def test_decisions_are_made_on_validation_patients_and_obeyed_by_every_file(tfse
         name for fold, names in json.loads((run / "folds.json").read_text()).items() if fold != "0" for name in names
     }
     assert 0 < decision["images"] < len(training)
+    tfseg("predict", run, nerve / "train" / "1_1.tif", "--out", tmp_path / "masks")  # by a process that built no head
+    assert (tmp_path / "masks" / "1_1_nerve.png").exists()
     assert decision["dice"] >= decision["dice_before"] - 0.01  # neighbours of a gate are averaged
 
 

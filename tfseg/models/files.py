@@ -82,6 +82,8 @@ def save(model: keras.Model, path: Path, card: Card) -> None:
 def open_file(path: Path) -> tuple[keras.Model, Card]:
     """Read a network and its card; InputError names the file when it is missing, damaged or another tool's."""
     card = read_card(path)
+    import tfseg.models.presence  # noqa: F401 - registers what a presence head is made of
+
     builder(card.model)  # its module registers the layers that the file names
     return keras.saving.load_model(path, compile=False, safe_mode=True), card
 
