@@ -196,6 +196,9 @@ def card(arguments: argparse.Namespace) -> None:
 def _recipe(arguments: argparse.Namespace) -> Recipe:
     flags = {name: value for name in RECIPE_FLAGS if (value := getattr(arguments, name, None)) is not None}
     overrides = flags | parse_assignments(arguments.set)
+    for key, value, other in (("schedule", "plateau", "warmup"), ("select", "best", "ema")):
+        if overrides.get(key) == value:  # what was asked for goes before what a recipe has beside it
+            overrides.setdefault(other, 0.0)
     if {"folds", "seed", "holdout"} & overrides.keys():  # other folds than those that chose the recipe's settings
         overrides.setdefault("tried_on", ())
     if "epochs" in overrides:  # so many are asked for, not more
