@@ -411,4 +411,4 @@ def test_the_report_says_what_was_decided_and_what_was_not_trained_on(fake_run):
     page = write_report(run).read_text()
     assert "fold 0 0.45, at least 0.40% of the image, presence 0.35; fold 1 0.45, at least 0.40% of the image)" in page
     assert "Networks started from random numbers." in page
-    assert "3 images were not trained on" in page
+    assert "2 images were not trained on" in page  # the vessel is not learned
