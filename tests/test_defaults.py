@@ -89,12 +89,14 @@ def test_decisions_are_made_on_validation_patients_and_obeyed_by_every_file(tfse
 
 def test_minutes_end_a_training_with_its_schedule(tfseg, nerve, tmp_path):
     run = tmp_path / "run"
-    arguments = ("--epochs", "100000", "--minutes", "0.3", "--set", "warmup=0.05")
+    arguments = ("--epochs", "100000", "--minutes", "0.3", "--set", "warmup=0.05", "--set", "decide=no")
+    arguments += ("--set", "presence=yes")
     tfseg("train", "--dataset", "nerve", "--data", nerve, *SMALL, *arguments, "--out", run)
     with (run / "fold_0" / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert 2 < len(rows) < 10_000
     rates = [float(row["learning_rate"]) for row in rows]
+    assert card(run / "fold_0" / "model.keras")["presence"] == [0.5]  # nothing was decided
     assert rates[-1] < 0.2 * max(rates)  # the cosine came down in the time that there was
 
 

@@ -67,7 +67,8 @@ class Recipe:
         select: "last" keeps the last epoch's weights, "best" those of the lowest validation loss.
         augment: "none", "nerve", "mobile", "probe", "strong" or "four" (see tfseg.data.augment).
         presence: "yes" to learn, too, whether each class is in the image at all, and draw nothing where it is not (see
-            tfseg.models.presence): for data with empty masks. "auto" does so where at least 1 of 20 masks, and 10 in
+            tfseg.models.presence): for data with empty masks. Below a probability of one half nothing is drawn, unless
+            `decide` finds a better one. "auto" does so where at least 1 of 20 masks, and 10 in
             all, are empty. "no" does not.
         presence_weight: what the cross-entropy of presence is multiplied by in the loss.
         decide: "yes" to choose `threshold`, `smallest_area` and the threshold of presence in each fold by the Dice on

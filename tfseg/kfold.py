@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tfseg import deploy, losses, models, runs, teacher, unseen
 from tfseg.config import Recipe
 from tfseg.data import folds
@@ -27,6 +29,7 @@ from tfseg.job import (
 )
 from tfseg.metrics import HOLDOUT
 from tfseg.models.files import Card, read_card, save
+from tfseg.models.presence import close_gates
 from tfseg.progress import Watch
 from tfseg.train import STATE, Task, check_task, train
 
@@ -261,6 +264,10 @@ def _train_part(
         task = Task(fold=number, training=learned, validation=watched, folder=folder, teacher=teaching)
         network = train(job.recipe, pixels, task, watch=job.watch)
     activation = losses.loss(job.recipe.loss).activation
+    presence: tuple[float, ...] = ()
+    if job.recipe.presence == "yes":  # where nothing is decided, as probable as not is the border
+        close_gates(network, np.zeros(len(job.classes)))
+        presence = (0.5,) * len(job.classes)
     decision = _decided(job, network, activation, part[1]) if job.recipe.decide == "yes" else None
     if decision:
         runs.write_json(folder / runs.DECISION, dataclasses.asdict(decision))
@@ -273,7 +280,7 @@ def _train_part(
         threshold=decision.threshold if decision else job.recipe.threshold,
         largest_component=job.recipe.largest_component,
         smallest_area=decision.smallest_area if decision else job.recipe.smallest_area,
-        presence=decision.presence if decision else (),
+        presence=decision.presence if decision else presence,
         weights=Path(job.recipe.weights).name if job.recipe.weights.endswith(".keras") else job.recipe.weights,
         dataset=job.source.dataset.name,
         fingerprint=job.source.fingerprint,
