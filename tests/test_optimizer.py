@@ -33,7 +33,7 @@ def test_adam_adds_the_l2_term_to_the_gradient():
     weight, state = stepped("adam", DECAY)
     assert state["momentum"] == pytest.approx(0.4, abs=1e-6)  # float32
     assert state["velocity"] == pytest.approx(0.016, abs=1e-6)
-    assert weight == pytest.approx(2 - RATE, abs=1e-5)  # Adam's first step is the rate, by whatever gradient
+    assert weight == pytest.approx(2 - RATE, abs=1e-5)  # Adam's first step is the rate, for any gradient
     plain = stepped("adam", 0.0)[1]
     assert state["momentum"] - plain["momentum"] == pytest.approx(0.1 * DECAY * WEIGHT, abs=1e-6)
 

@@ -48,7 +48,7 @@ def _onnx(path: str, settings: Settings) -> Ready:
 
 
 def _noise(shape: Sequence[int]) -> np.ndarray:
-    """An image of the shape that a file wants, whatever the network: float32 in [0, 1]."""
+    """An image of the shape that a file expects, for any network: float32 in [0, 1]."""
     return np.random.default_rng(0).random(shape, "float32")
 
 
